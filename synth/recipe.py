@@ -1,0 +1,232 @@
+"""The recipe: the one description of a synthetic data set.
+
+Blender's property groups, the TOML file, its validation, the window's tooltips
+and `docs/recipe.md` are all derived from the declarations below. Lengths are
+nanometres, angles degrees. A pair [a, b] is the range from which each scene
+draws its own value, uniformly unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import NanosynthError
+from ..fields import Range, flag, number, read_toml, section, span, table, text, to_dict
+
+SCHEMA = 1
+NM_PER_UNIT = 100.0
+"""Nanometres per Blender unit."""
+
+PRESETS = Path(__file__).resolve().parent.parent / "presets"
+
+
+@dataclass
+class Size:
+    """Distribution of a template's size: the diameter of the sphere of equal volume."""
+
+    distribution: str = text("lognormal", "Kind of distribution.", choices=("lognormal", "normal", "uniform"))
+    median: float = number(100.0, "Median diameter (uniform: the middle).", unit="nm", low=1.0, high=100_000.0)
+    spread: float = number(
+        1.1,
+        "Log-normal: geometric standard deviation; normal: standard deviation / median; uniform: half width / median.",
+        low=0.0,
+        high=5.0,
+    )
+    smallest: float = number(1.0, "Draws below this are drawn again.", unit="nm", low=0.1, high=100_000.0)
+    largest: float = number(100_000.0, "Draws above this are drawn again.", unit="nm", low=1.0, high=1_000_000.0)
+
+    def check(self):
+        if self.distribution == "lognormal" and self.spread < 1:
+            yield "spread", f"= {self.spread} is below 1, the lowest geometric standard deviation.", "Use 1.0 for equal sizes, 1.1 for 10 % spread."
+        if self.smallest > self.median:
+            yield "smallest", f"= {self.smallest} nm is above the median of {self.median} nm.", "Lower it below the median."
+        if self.largest < self.median:
+            yield "largest", f"= {self.largest} nm is below the median of {self.median} nm.", "Raise it above the median."
+
+
+@dataclass
+class Template:
+    """A particle that scenes duplicate, scale and turn."""
+
+    name: str = text("sphere", "Name of the template, unique in the recipe.")
+    shape: str = text("sphere", "A built-in shape, or 'mesh' for a mesh of your own.", choices=("sphere", "mesh"))
+    mesh: str = text("", "For 'mesh': a .blend, .obj, .ply or .stl file, relative to the recipe.")
+    object: str = text("", "For a .blend file: name of the object (empty: its only mesh).")
+    weight: float = number(1.0, "Share of this template among the particles, by number.", low=0.0, high=1e6)
+    size: Size = section(Size, "Size distribution.")
+    stretch: Range = span(1.0, 1.0, "Ratio of the longest to the shortest axis of each particle.", low=1.0, high=5.0)
+
+    def check(self):
+        if self.shape == "mesh" and not self.mesh:
+            yield "mesh", "is empty.", "Name a .blend, .obj, .ply or .stl file."
+
+
+@dataclass
+class Arrangement:
+    """Where particles lie: on the substrate and on each other."""
+
+    coverage: Range = span(0.05, 0.4, "Share of the field of view that particles cover (sum of cross-sections).", low=0.0, high=3.0)
+    most: int = number(2000, "Most particles in a scene.", low=1, high=100_000)
+    clustering: Range = span(0.2, 0.9, "Probability that a particle is set beside one that lies there already.", low=0.0, high=1.0)
+    stacking: Range = span(0.0, 0.15, "Probability that a particle is set on top of three others where it can rest.", low=0.0, high=1.0)
+    alignment: Range = span(0.0, 1.0, "Probability that a particle of a cluster nestles between two neighbours.", low=0.0, high=1.0)
+    overlap: float = number(
+        0.05,
+        "Most that two particles may interpenetrate, as a share of the smaller one's radius (necks between sintered particles).",
+        low=0.0,
+        high=0.5,
+    )
+    gap: Range = span(0.0, 0.1, "Distance kept between neighbours in a cluster, as a share of the radius.", low=0.0, high=2.0)
+    margin: float = number(0.1, "Particles are also laid outside the field of view, by this share of its side.", low=0.0, high=1.0)
+
+
+@dataclass
+class Shader:
+    """How bright secondary electrons make a surface; all values relative to white = 1."""
+
+    base: Range = span(0.3, 0.7, "Brightness of a particle seen head on.", low=0.0, high=1.0)
+    edge: Range = span(0.05, 0.35, "Strength of the edge effect: the gain with tilt, relative to the inverse cosine law.", low=0.0, high=2.0)
+    edge_clamp: Range = span(
+        0.12, 0.3, "Cosine of the tilt at which the yield stops growing (finite escape depth).", low=0.02, high=1.0
+    )
+    diffuse: Range = span(0.05, 0.4, "Share of the scene's light (the detector's direction) in a particle's brightness.", low=0.0, high=1.0)
+    variation: Range = span(0.0, 0.2, "Spread of brightness from particle to particle, as a share.", low=0.0, high=1.0)
+    shadowing: Range = span(0.3, 1.5, "Exponent of the collection efficiency (ambient occlusion): 0 none.", low=0.0, high=4.0)
+    shadow_reach: Range = span(0.5, 4.0, "Reach of the shadowing, in median particle radii.", low=0.1, high=20.0)
+    roughness: Range = span(0.0, 0.12, "Contrast of the particles' surface texture.", low=0.0, high=1.0)
+    grain: Range = span(0.05, 0.4, "Size of the surface texture, in particle radii.", low=0.01, high=5.0)
+
+
+@dataclass
+class Substrate:
+    """The flat sample holder under the particles."""
+
+    brightness: Range = span(0.08, 0.4, "Brightness of the bare substrate.", low=0.0, high=1.0)
+    texture: Range = span(0.0, 0.15, "Contrast of the substrate's texture.", low=0.0, high=1.0)
+    grain: Range = span(5.0, 100.0, "Size of the substrate's texture, drawn log-uniformly.", unit="nm", low=0.1, high=100_000.0)
+    diffuse: Range = span(0.0, 0.2, "Share of the scene's light in the substrate's brightness.", low=0.0, high=1.0)
+
+
+@dataclass
+class Light:
+    """The lamp that stands for the detector's direction; randomised for every scene."""
+
+    strength: Range = span(0.4, 1.6, "Brightness of the light.", low=0.0, high=10.0)
+    azimuth: Range = span(0.0, 360.0, "Direction the light comes from, counter-clockwise from +x.", unit="degrees", low=-360.0, high=360.0)
+    elevation: Range = span(25.0, 80.0, "Height of the light above the substrate.", unit="degrees", low=1.0, high=90.0)
+    softness: float = number(30.0, "Angular diameter of the light.", unit="degrees", low=0.0, high=170.0)
+
+
+@dataclass
+class Dirt:
+    """Contamination on the substrate: a diamond-square texture, drawn anew for each scene."""
+
+    probability: float = number(0.5, "Share of the scenes that have dirt.", low=0.0, high=1.0)
+    strength: Range = span(0.05, 0.35, "Brightness change of the dirt; its sign is drawn too.", low=0.0, high=1.0)
+    coverage: Range = span(0.05, 0.5, "Share of the substrate it covers.", low=0.0, high=1.0)
+    roughness: Range = span(0.45, 0.8, "Diamond-square roughness: the amplitude kept from one level to the next.", low=0.1, high=1.0)
+
+
+@dataclass
+class Camera:
+    """An orthographic camera that looks straight down, as a scanned beam does."""
+
+    field_of_view: Range = span(1970.0, 1970.0, "Side of the square field of view, drawn log-uniformly.", unit="nm", low=10.0, high=1_000_000.0)
+    render_px: int = number(507, "Side of the photo render.", unit="px", low=32, high=8192)
+    image_px: int = number(2031, "Side of the final micrograph and its labels.", unit="px", low=32, high=16384)
+    samples: int = number(8, "Cycles samples per pixel of the photo render.", low=1, high=4096)
+
+
+@dataclass
+class Degradation:
+    """From a clean render to a micrograph. Steps are applied in this order.
+
+    The paper: bilinear upsampling to the final size, additive Gaussian noise.
+    """
+
+    gain: Range = span(0.8, 1.2, "Contrast: factor on the brightness.", low=0.0, high=10.0)
+    offset: Range = span(-0.05, 0.1, "Brightness added.", low=-1.0, high=1.0)
+    gamma: Range = span(0.8, 1.25, "Exponent of the brightness, drawn log-uniformly.", low=0.1, high=10.0)
+    drift: Range = span(0.0, 0.1, "Brightness drift across the image, peak to peak.", low=0.0, high=1.0)
+    blur: Range = span(0.0, 1.0, "Standard deviation of the probe's blur, in render pixels.", unit="px", low=0.0, high=50.0)
+    jitter: Range = span(0.0, 0.15, "Standard deviation of the scan lines' displacement, in render pixels.", unit="px", low=0.0, high=10.0)
+    shot: Range = span(0.0, 0.08, "Standard deviation of signal-dependent noise at white; it grows with the root of the brightness.", low=0.0, high=1.0)
+    noise: Range = span(0.01, 0.1, "Standard deviation of additive Gaussian noise.", low=0.0, high=1.0)
+
+
+@dataclass
+class Label:
+    """The training label made from the instance map."""
+
+    erosion: float = number(3.0, "Radius by which borders between touching particles are opened, in final pixels.", unit="px", low=0.0, high=100.0)
+    outline: bool = flag(False, "Erode the outline against the substrate too, as the paper's plain erosion does.")
+
+
+@dataclass
+class Recipe:
+    """A synthetic data set: what is in its scenes, how they look, how many."""
+
+    schema: int = number(SCHEMA, "Version of this description.", low=1, high=SCHEMA)
+    name: str = text("recipe", "Name of the recipe.")
+    seed: int = number(1, "Seed of all random draws.", low=0, high=2**31 - 1)
+    count: int = number(180, "Number of scenes.", low=1, high=1_000_000)
+    templates: list[Template] = table(lambda: [Template()], "Template particles.")
+    arrangement: Arrangement = section(Arrangement, "Where particles lie.")
+    shader: Shader = section(Shader, "How bright particles are.")
+    substrate: Substrate = section(Substrate, "What they lie on.")
+    light: Light = section(Light, "The light.")
+    dirt: Dirt = section(Dirt, "Contamination.")
+    camera: Camera = section(Camera, "The field of view and its sampling.")
+    degradation: Degradation = section(Degradation, "From render to micrograph.")
+    label: Label = section(Label, "The training label.")
+
+    def check(self):
+        names = [t.name for t in self.templates]
+        if not names:
+            yield "templates", "is empty.", "Add a [[templates]] section."
+        elif len(set(names)) != len(names):
+            yield "templates", "has two templates of the same name.", "Give each template a name of its own."
+        elif not any(t.weight > 0 for t in self.templates):
+            yield "templates", "all have weight 0.", "Give at least one template a weight above 0."
+
+
+def read_recipe(path) -> Recipe:
+    """Read a recipe from a TOML file, or a preset by its bare name.
+
+    Mesh files of templates are resolved against the recipe's folder.
+
+    Raises
+    ------
+    NanosynthError
+        Naming file, field, value, bound and unit.
+    """
+    file = Path(path)
+    if not file.suffix and not file.exists():
+        file = PRESETS / f"{path}.toml"
+        if not file.exists():
+            known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+            raise NanosynthError(f"{path}: no such recipe file, and no preset of that name.", f"The presets are: {known}.")
+    recipe = read_toml(Recipe, file)
+    for template in recipe.templates:
+        if template.mesh:
+            mesh = (file.parent / template.mesh).resolve()
+            if not mesh.is_file():
+                raise NanosynthError(f"{file}: templates {template.name!r}: mesh file {mesh} does not exist.", "Correct the path in the recipe.")
+            template.mesh = str(mesh)
+    return recipe
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """A hash of all that decides what a scene looks like: everything but the count.
+
+    A template's mesh file enters by its content, not by its path.
+    """
+    plain = to_dict(recipe)
+    del plain["count"]
+    for template in plain["templates"]:
+        if template["mesh"]:
+            template["mesh"] = hashlib.sha256(Path(template["mesh"]).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
