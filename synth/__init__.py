@@ -1,0 +1,1 @@
+"""Synthetic micrographs: recipes, scenes, the two renders and the data set on disk."""
