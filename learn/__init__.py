@@ -1,0 +1,1 @@
+"""Real micrographs: reading, training, prediction, separation, measuring, scoring."""
