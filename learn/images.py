@@ -390,11 +390,12 @@ def find_banner(pixels) -> int:
 def _banner_on(bottom, ground, height):
     flat = np.abs(bottom - ground) <= 6
     share = flat.mean(axis=1)
+    body = ndimage.uniform_filter1d(share, 7, mode="nearest")  # a ruled line within the banner does not end it
     for top in range(4, len(bottom) - 8):
         # The two rows before the edge may be smeared by JPEG.
         if share[top] < 0.7 or share[top + 1] < 0.7 or share[top - 2: top].min() > share[top] - 0.3 or share[top - 4: top - 2].max() > share[top] - 0.3:
             continue
-        filled = share[top:] >= 0.4
+        filled = body[top:] >= 0.35
         end = top + (len(filled) if filled.all() else int(np.argmin(filled)))
         rows = end - top
         if rows < max(8, 0.02 * height) or len(bottom) - end > 0.06 * height:
