@@ -1,0 +1,156 @@
+"""What this Python can run, and the command that mends what it cannot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from . import __version__
+
+FOLDER = Path(__file__).resolve().parent
+CORE = ("numpy", "scipy", "scikit-image", "imageio", "tifffile", "tomli-w")
+VERBS = {"bpy": ("generate",), "tensorflow": ("train", "segment"), "": ("select", "evaluate")}
+DISK_WANTED_GB = 5
+TIME_LIMIT_S = 120
+
+
+def learn_python() -> Path | None:
+    """The training environment's Python: the environment variable, the preference, or the checkout's own."""
+    chosen = os.environ.get("NANOSYNTH_LEARN_PYTHON")
+    if not chosen and "bpy" in sys.modules:
+        from .registration import preferences
+
+        chosen = getattr(preferences(), "learn_python", "")
+    if chosen:
+        return Path(chosen)
+    own = FOLDER / ".env" / "learn" / "bin" / "python"
+    return own if own.exists() else None
+
+
+def examine(folder=".", *, devices=True) -> dict:
+    """Look at this Python.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where the free disk space is measured.
+    devices : bool
+        Also ask TensorFlow and Cycles for their devices, which loads them.
+
+    Returns
+    -------
+    dict
+        `python`, `versions` (package -> version or None), `devices`, `disk_free_gb`,
+        `learn_python`, `problems` (a list of `{"message", "remedy"}`) and `ok`: whether
+        the verbs of this environment can run. JSON-serialisable.
+    """
+    versions = {"nanosynth": __version__, **{name: _version(name) for name in (*CORE, "tensorflow", "keras", "bpy")}}
+    in_blender = _importable("bpy")
+    side = "bpy" if in_blender else "tensorflow"
+    problems = []
+    missing = [name for name in CORE if versions[name] is None]
+    if missing:
+        problems.append({"message": f"Missing packages: {', '.join(missing)}.", "remedy": _remedy(side, missing)})
+    if not in_blender:
+        lacking = [name for name in ("tensorflow", "keras") if versions[name] is None]
+        if lacking:
+            problems.append({"message": f"Training and segmenting need {' and '.join(lacking)}.", "remedy": _remedy("tensorflow", lacking)})
+    if sys.version_info < (3, 11):
+        problems.append({"message": f"Python {platform.python_version()} is too old.", "remedy": "Use Python 3.11 to 3.13."})
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < DISK_WANTED_GB:
+        problems.append({"message": f"Only {free:.1f} GB free on this disk.", "remedy": "Free some space; 180 pairs and a run take about 3 GB."})
+    learn = learn_python() if in_blender else None
+    findings = {
+        "python": f"{platform.python_version()} ({sys.executable or 'inside Blender'})",
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions,
+        "devices": _devices(in_blender, versions) if devices else {},
+        "disk_free_gb": round(free, 1),
+        "learn_python": None if learn is None else str(learn),
+        "verbs": list(VERBS[side] + VERBS[""]),
+        "problems": problems,
+        "ok": not problems,
+    }
+    if in_blender and devices:
+        findings["learn"] = examine_learn(learn)
+    return findings
+
+
+def examine_learn(python) -> dict:
+    """Ask the training environment's own doctor; its verbs are not this Python's, so it never makes this one ill."""
+    remedy = "Name its Python in the preferences or in NANOSYNTH_LEARN_PYTHON; 'docs/dependencies.md' tells how to make one."
+    if python is None:
+        return {"ok": False, "problems": [{"message": "No training environment is set.", "remedy": remedy}]}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    try:
+        answer = subprocess.run(
+            [str(python), str(FOLDER / "launch.py"), "doctor", "--json"],
+            capture_output=True, text=True, timeout=TIME_LIMIT_S, env=environment, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        findings = json.loads(answer.stdout.splitlines()[-1])
+    except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
+        return {"ok": False, "problems": [{"message": f"{python} did not answer ({error}).", "remedy": remedy}]}
+    findings.pop("message", None)
+    return findings
+
+
+def report(findings) -> str:
+    """The findings for people."""
+    lines = [f"Python       {findings['python']}", f"Platform     {findings['platform']}"]
+    lines += [f"{name:<12} {version or 'missing'}" for name, version in findings["versions"].items() if version or name in CORE]
+    lines += [f"{name:<12} {', '.join(found) or 'none'}" for name, found in findings["devices"].items()]
+    lines.append(f"Free disk    {findings['disk_free_gb']} GB")
+    lines += [f"Problem: {p['message']}\n  {p['remedy']}" for p in findings["problems"]]
+    lines.append(f"{'Ready' if findings['ok'] else 'Not ready'} for: {', '.join(findings['verbs'])}.")
+    if "learn" in findings:
+        learn = findings["learn"]
+        lines += ["", f"Training environment: {findings['learn_python'] or 'none'}"]
+        lines += ["  " + line for line in (report(learn).splitlines() if "python" in learn else [])]
+        if "python" not in learn:
+            lines += [f"  Problem: {p['message']}\n    {p['remedy']}" for p in learn["problems"]]
+    return "\n".join(lines)
+
+
+def _importable(name):
+    return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
+def _version(name):
+    for distribution in (name, f"{name}-cpu", f"{name}-macos"):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if name == "bpy" and "bpy" in sys.modules:  # inside the application there is no package to ask
+        return sys.modules["bpy"].app.version_string
+    return None
+
+
+def _remedy(side, missing):
+    if (FOLDER / "tools" / "env.py").exists():
+        return f"Run: python3 tools/env.py {'bpy-4.5' if side == 'bpy' else 'learn'}"
+    if side == "bpy":
+        return "Install the extension's zip for this platform and this Blender again; it brings them."
+    return f"Run: {sys.executable} -m pip install {' '.join(missing)}"
+
+
+def _devices(in_blender, versions):
+    if in_blender:
+        import bpy
+
+        kinds = bpy.context.preferences.addons["cycles"].preferences if "cycles" in bpy.context.preferences.addons else None
+        return {"Cycles": sorted({f"{d.name} ({d.type})" for d in kinds.get_devices_for_type("CPU")}) if kinds else ["CPU"]}
+    if versions["tensorflow"]:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import tensorflow
+
+        return {"TensorFlow": [device.name.removeprefix("/physical_device:") for device in tensorflow.config.list_physical_devices()]}
+    return {}
