@@ -126,3 +126,41 @@ def mend_lines(path):
 def sha256(path) -> str:
     with explained(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path, doing: str):
+    """Hold a lock file, which only one process at a time can.
+
+    The operating system releases the lock however the process ends, so the
+    file itself may stay.
+
+    Parameters
+    ----------
+    path : path-like
+        The lock file; its folder is made if it is missing.
+    doing : str
+        What the holder does, for the message: "generating into", ...
+
+    Raises
+    ------
+    NanosynthError
+        If another process holds it.
+    """
+    path = Path(path)
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "ab")
+    with file:
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise NanosynthError(f"{path.parent}: another process is {doing} this folder.", "Wait for it to end, or stop it.") from error
+        yield

@@ -49,7 +49,7 @@ class JsonReporter(Reporter):
         self.stream = stream or sys.stdout
 
     def send(self, kind, **values):
-        self.stream.write(json.dumps({"message": kind, **values}) + "\n")
+        self.stream.write(json.dumps({"kind": kind, **values}) + "\n")
         self.stream.flush()
 
 
@@ -95,7 +95,7 @@ class EventFile(Reporter):
         self.beyond = beyond
 
     def send(self, kind, **values):
-        append_line(self.path, {"message": kind, "time": time.time(), **values})
+        append_line(self.path, {"kind": kind, "time": time.time(), **values})
         self.beyond.send(kind, **values)
 
 

@@ -1,0 +1,1 @@
+"""Long-running work in child processes: start, messages, progress, cancel, resume, end."""
