@@ -1,6 +1,7 @@
-"""Stand-ins for a trained network, and images of discs."""
+"""A stand-in for a trained network, and images of discs."""
 
 import numpy as np
+import pytest
 from nanosynth.learn.settings import Preprocess, TrainingSettings
 from scipy import ndimage
 
@@ -48,3 +49,13 @@ def discs(shape, diameter, rng, share=0.25, spread=0.05, gap=1.15):
         pixels = np.maximum(pixels, 0.2 + 0.6 * np.clip(r - distance + 0.5, 0, 1).astype(np.float32))
         labels[distance < r] = len(placed)
     return pixels, labels
+
+
+@pytest.fixture(name="Threshold")
+def threshold():
+    return Threshold
+
+
+@pytest.fixture(name="discs")
+def disc_maker():
+    return discs
