@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
-from scipy.sparse import coo_array
 from scipy.spatial import cKDTree
 from skimage.morphology import local_maxima, local_minima, reconstruction
 from skimage.segmentation import watershed
@@ -40,10 +39,13 @@ def area_opening(mask, area: float, *, connectivity: int = 4) -> np.ndarray:
 
 def raster_order(labels) -> np.ndarray:
     """Number labels from 1 in the order in which their first pixels come, rows from the top; int32."""
-    values, first = np.unique(labels, return_index=True)
-    order = np.argsort(first[values > 0])
-    table = np.zeros(int(values[-1]) + 1 if values.size else 1, dtype=np.int32)
-    table[values[values > 0][order]] = np.arange(1, order.size + 1, dtype=np.int32)
+    flat = np.ravel(labels)
+    where = np.flatnonzero(flat)[::-1]
+    first = np.full(int(flat.max(initial=0)) + 1, -1)
+    first[flat[where]] = where  # of several values for one index the last stays, here the first pixel
+    present = np.flatnonzero(first >= 0)
+    table = np.zeros(first.size, dtype=np.int32)
+    table[present[np.argsort(first[present])]] = np.arange(1, present.size + 1, dtype=np.int32)
     return table[labels]
 
 
@@ -181,6 +183,8 @@ def _merged(basins, distance, height, depth, share, connectivity):
         ends.append(np.sort(np.stack([a[meet], b[meet]]), axis=0))
     saddles, ends = np.concatenate(saddles), np.concatenate(ends, axis=1)
     order = np.lexsort((ends[1], ends[0], -saddles))
+    pair = ends[0, order].astype(np.int64) * height.size + ends[1, order]
+    order = order[np.sort(np.unique(pair, return_index=True)[1])]  # of each pair only its highest saddle
     parent = list(range(height.size))
 
     def root(i):
