@@ -14,54 +14,43 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .errors import NanosynthError
+from .errors import NanosynthError, explained
 from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 NEEDS = {"generate": "bpy", "worker": "bpy", "train": "tensorflow", "segment": "tensorflow"}
+PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "keras", "tensorflow")
 
 
 def generate(arguments, reporter):
     from .jobs.generate import generate
     from .synth.recipe import read_recipe
 
-    recipe = read_recipe(arguments.recipe)
+    recipe = changed(read_recipe(arguments.recipe), {"count": arguments.count, "seed": arguments.seed})
     if arguments.scene is not None:
-        from .synth.render import make_pair
-
         if arguments.save_blend is None:
             raise NanosynthError("--scene keeps one scene for inspection.", "Add --save-blend FILE.blend.")
-        make_pair(_with_seed(recipe, arguments.seed), arguments.scene, device=arguments.device, save_blend=arguments.save_blend)
+        from .synth.render import make_pair
+
+        make_pair(recipe, arguments.scene, device=arguments.device, save_blend=arguments.save_blend)
         reporter.artifact(arguments.save_blend, "scene")
-        return
-    if arguments.out is None:
+        reporter.done()
+    elif arguments.out is None:
         raise NanosynthError("generate needs a folder for the data set.", "Add --out DATASET.")
-    generate(
-        recipe,
-        arguments.out,
-        count=arguments.count,
-        seed=arguments.seed,
-        workers=arguments.workers,
-        device=arguments.device,
-        reporter=reporter,
-    )
+    else:
+        generate(recipe, arguments.out, workers=arguments.workers, device=arguments.device, reporter=reporter)
 
 
 def train(arguments, reporter):
+    from .learn.settings import TrainingSettings, read_settings
     from .learn.training import train
 
-    train(
-        arguments.dataset,
-        arguments.out,
-        preset=arguments.preset,
-        settings=arguments.settings,
-        validation=arguments.validation,
-        truth=arguments.truth,
-        epochs=arguments.epochs,
-        seed=arguments.seed,
-        reporter=reporter,
-    )
+    settings = None  # those of the run that is continued, or else the default preset
+    overrides = given(arguments, TrainingSettings)
+    if arguments.preset or overrides:
+        settings = changed(read_settings(arguments.preset or "compact"), overrides)
+    train(arguments.dataset, arguments.out, settings, validation=arguments.validation, truth=arguments.truth, reporter=reporter)
 
 
 def select(arguments, reporter):
@@ -74,9 +63,12 @@ def select(arguments, reporter):
 
 
 def segment(arguments, reporter):
-    from .learn.segmentation import segment_files
+    from .fields import from_dict
+    from .learn.model import load_model
+    from .learn.segmentation import SegmentationOptions, segment_files
 
-    segment_files(arguments.model, arguments.images, arguments.out, options=arguments, reporter=reporter)
+    options = from_dict(SegmentationOptions, given(arguments, SegmentationOptions))
+    segment_files(load_model(arguments.model), arguments.images, arguments.out, options, reporter)
 
 
 def evaluate(arguments, reporter):
@@ -88,6 +80,20 @@ def evaluate(arguments, reporter):
         print(report(scores))
 
 
+def worker(arguments, reporter):
+    """The verb `generate` starts its workers with; not for people."""
+    from .jobs.child import private_stdout, tether
+
+    reporter.stream = private_stdout()
+    orders = tether()  # before bpy, which takes seconds to load
+    import bpy
+
+    from .synth.render import make_pair
+    from .synth.worker import run_worker
+
+    run_worker(arguments.out, orders, reporter, make_pair, blender=bpy.app.version_string, device=arguments.device)
+
+
 def doctor(arguments, reporter):
     from .doctor import examine, report
 
@@ -97,6 +103,62 @@ def doctor(arguments, reporter):
     else:
         print(report(findings))
     return 0 if findings["ok"] else 1
+
+
+def changed(settings, values: dict):
+    """A settings tree with some values replaced and checked again.
+
+    Parameters
+    ----------
+    settings : settings tree
+    values : dict
+        Nested like the tree. None leaves a value as it is.
+    """
+    from .fields import from_dict, to_dict
+
+    def merge(below, above):
+        for name, value in above.items():
+            if isinstance(value, dict):
+                merge(below[name], value)
+            elif value is not None:
+                below[name] = value
+        return below
+
+    return from_dict(type(settings), merge(to_dict(settings), values))
+
+
+def add_flags(parser, kind):
+    """Give a parser a flag for every field of a settings tree. Values are checked when the tree is built."""
+    from .fields import Range, walk
+
+    group = parser.add_argument_group("settings")
+    for name, hint, spec, _ in walk(kind):
+        options = {"dest": name, "default": None, "help": (spec.doc + (f" [{spec.unit}]" if spec.unit else "")).replace("%", "%%")}
+        if hint is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif hint == Range:
+            options.update(type=float, nargs=2, metavar=("LOW", "HIGH"))
+        elif spec.choices:
+            options["choices"] = spec.choices
+        else:
+            options.update(type=hint, metavar={int: "N", float: "X", str: "TEXT"}[hint])
+        group.add_argument("--" + name.replace("_", "-"), **options)
+
+
+def given(arguments, kind) -> dict:
+    """The values of a settings tree that were given as flags, nested like the tree."""
+    from .fields import walk
+
+    tree = {}
+    for name, *_ in walk(kind):
+        value = getattr(arguments, name)
+        if value is not None:
+            *sections, leaf = name.split(".")
+            place = tree
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[leaf] = value
+    return tree
 
 
 def elsewhere(verb, needed, argv) -> int:
@@ -114,18 +176,36 @@ def elsewhere(verb, needed, argv) -> int:
             f"{verb} needs TensorFlow, and no training environment is set.",
             "Name its Python in the extension's preferences or in the environment variable NANOSYNTH_LEARN_PYTHON.",
         )
-    child = subprocess.Popen([str(python), str(Path(__file__).with_name("launch.py")), *argv])
+    command = [str(python), str(Path(__file__).with_name("launch.py")), *argv, "--tethered"]
+    with explained(python):
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, env=foreign_environment())
     while True:
         try:
-            return child.wait()
+            code = child.wait()
+            return code if code >= 0 else 128 - code
         except KeyboardInterrupt:  # the terminal sends it to the child too; let it end in its own way
             continue
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line. Numbers are checked where they are used, so that every way in has the same checks."""
+def foreign_environment() -> dict:
+    """The environment variables without those that tie a Python to its own packages."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE")}
+
+
+def parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line.
+
+    Numbers are checked where they are used, so that every way in has the same checks.
+
+    Parameters
+    ----------
+    chosen : str, optional
+        The verb that will run. Only it gets the flags that are derived from its
+        settings, because they take numerical packages to load.
+    """
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="write messages as one JSON object a line on stdout, for programs")
+    common.add_argument("--tethered", action="store_true", help=argparse.SUPPRESS)  # end when stdin closes
     main = argparse.ArgumentParser(
         prog="nanosynth",
         description="Segment nanoparticles in micrographs with a network trained on rendered images.",
@@ -175,12 +255,13 @@ def parser() -> argparse.ArgumentParser:
     ).add_argument
     add("dataset", type=Path, metavar="DATASET", help="folder made by generate")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of the run; an interrupted run in it is continued")
-    add("--preset", metavar="NAME", help="training settings: 'paper' (31 million weights, for a GPU) or 'compact' (default)")
-    add("--settings", type=Path, metavar="FILE", help="training settings of your own, a TOML file")
-    add("--epochs", type=int, metavar="N", help="number of epochs (default: the settings')")
-    add("--seed", type=int, metavar="N", help="seed of the weights and the augmentation (default: the settings')")
+    add("--preset", metavar="NAME", help="'paper' (31 million weights, for a GPU), 'compact' (default), or a TOML file of your own")
     add("--validation", type=Path, nargs="+", default=[], metavar="IMAGE", help="real images that are predicted after each epoch")
     add("--truth", type=Path, nargs="+", default=[], metavar="LABELS", help="label image of each validation image, in the same order")
+    if chosen == "train":
+        from .learn.settings import TrainingSettings
+
+        add_flags(add.__self__, TrainingSettings)
 
     add = verb(
         "select",
@@ -206,6 +287,10 @@ def parser() -> argparse.ArgumentParser:
     add("model", type=Path, metavar="RUN_OR_MODEL", help="folder of a run with a selected epoch, or of a model")
     add("images", type=Path, nargs="+", metavar="IMAGES", help="TIFF, PNG, JPEG or BMP files, or folders of them")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    if chosen == "segment":
+        from .learn.segmentation import SegmentationOptions
+
+        add_flags(add.__self__, SegmentationOptions)
 
     add = verb(
         "evaluate",
@@ -216,6 +301,11 @@ def parser() -> argparse.ArgumentParser:
     add("truth", type=Path, metavar="TRUTH_DIR", help="folder of true label images")
     add("predicted", type=Path, metavar="PREDICTED_DIR", help="folder of label images with the same names")
     add("--valid", type=Path, metavar="DIR", help="folder of masks of the same names; only their non-zero pixels count")
+
+    hidden = verbs.add_parser("worker", parents=[common])  # without help text it is not listed
+    hidden.add_argument("--out", type=Path, required=True)
+    hidden.add_argument("--device", required=True)
+    hidden.set_defaults(run=worker)
 
     add = verb(
         "doctor",
@@ -241,25 +331,42 @@ def main(argv=None) -> int:
         user can mend or a wrong command line, 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    verb = next((word for word in argv if not word.startswith("-")), None)
+    as_json = "--json" in argv or verb == "worker"
+    reporter = JsonReporter() if as_json else ConsoleReporter()
     try:
-        arguments = parser().parse_args(argv)
+        arguments = parser(verb).parse_args(argv)
+        needed = NEEDS.get(verb)
+        if needed and not importable(needed):
+            return elsewhere(verb, needed, argv)
+        if arguments.tethered:
+            from .jobs.child import tether
+
+            tether()
+        return arguments.run(arguments, reporter) or 0
     except SystemExit as end:  # argparse's own way out; inside Blender it must not end the process
         return end.code or 0
-    reporter = JsonReporter() if arguments.json else ConsoleReporter()
-    try:
-        needed = NEEDS.get(arguments.verb)
-        if needed and importlib.util.find_spec(needed) is None:
-            return elsewhere(arguments.verb, needed, argv)
-        return arguments.run(arguments, reporter) or 0
     except NanosynthError as error:
-        if arguments.json:
-            reporter.error(error.message, error.remedy)
-        else:
-            print(f"nanosynth {arguments.verb}: {error}", file=sys.stderr)
-        return EXIT_ERROR
+        return fail(reporter, verb, error)
+    except ModuleNotFoundError as error:
+        if error.name.partition(".")[0] not in PACKAGES:
+            raise
+        return fail(reporter, verb, NanosynthError(f"the package {error.name} is missing.", "'nanosynth doctor' tells how to get it."))
     except KeyboardInterrupt:
-        print(f"nanosynth {arguments.verb}: interrupted. Run the same command again to go on.", file=sys.stderr)
+        print(f"nanosynth {verb}: interrupted. Run the same command again to go on.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as in `nanosynth … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
+
+
+def importable(name) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
+def fail(reporter, verb, error) -> int:
+    if isinstance(reporter, JsonReporter):
+        reporter.error(error.message, error.remedy)
+    else:
+        print(f"nanosynth {verb}: {error}", file=sys.stderr)
+    return EXIT_ERROR
