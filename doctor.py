@@ -62,8 +62,6 @@ def examine(folder=".", *, devices=True) -> dict:
         lacking = [name for name in ("tensorflow", "keras") if versions[name] is None]
         if lacking:
             problems.append({"message": f"Training and segmenting need {' and '.join(lacking)}.", "remedy": _remedy("tensorflow", lacking)})
-    if sys.version_info < (3, 11):
-        problems.append({"message": f"Python {platform.python_version()} is too old.", "remedy": "Use Python 3.11 to 3.13."})
     free = shutil.disk_usage(folder).free / 1e9
     if free < DISK_WANTED_GB:
         problems.append({"message": f"Only {free:.1f} GB free on this disk.", "remedy": "Free some space; 180 pairs and a run take about 3 GB."})

@@ -1,0 +1,54 @@
+"""What Blender is told of: one ordered list of classes, the preferences and the command line."""
+
+from __future__ import annotations
+
+import bpy
+
+from .operators import OPERATORS
+from .panels import PANELS
+
+PACKAGE = __package__
+
+
+class Preferences(bpy.types.AddonPreferences):
+    bl_idname = PACKAGE
+
+    learn_python: bpy.props.StringProperty(
+        name="Training environment",
+        description="Python of an environment with TensorFlow, used for training and segmenting",
+        subtype="FILE_PATH",
+    )
+
+    def draw(self, context):
+        self.layout.prop(self, "learn_python")
+
+
+CLASSES = (Preferences, *OPERATORS, *PANELS)
+_commands = []
+
+
+def preferences():
+    """The extension's preferences, or None where it is registered without being enabled as an extension."""
+    addon = bpy.context.preferences.addons.get(PACKAGE)
+    return addon.preferences if addon else None
+
+
+def register():
+    unregister()
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    _commands.append(bpy.utils.register_cli_command("nanosynth", _command))
+
+
+def unregister():
+    while _commands:
+        bpy.utils.unregister_cli_command(_commands.pop())
+    for cls in reversed(CLASSES):
+        if cls.is_registered:
+            bpy.utils.unregister_class(cls)
+
+
+def _command(argv):
+    from .cli import main
+
+    return main(argv)

@@ -1,0 +1,118 @@
+"""The command line: help, exit codes, messages."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nanosynth import cli
+from nanosynth.errors import NanosynthError
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = ["generate", "train", "select", "segment", "evaluate", "doctor"]
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Replace what `doctor` does by a function of (arguments, reporter)."""
+
+    def replace(function):
+        monkeypatch.setattr(cli, "doctor", function)
+
+    return replace
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_shows_examples(name, capsys):
+    assert cli.main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    examples = shown.partition("examples:")[2]
+    assert f"nanosynth {name}" in examples and "--json" in shown
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_examples_are_valid(name, monkeypatch, capsys):
+    cli.main([name, "--help"])
+    examples = [line.split()[1:] for line in capsys.readouterr().out.partition("examples:")[2].splitlines() if line.strip()]
+    for example in examples:
+        assert cli.parser(name).parse_args(example).verb == name
+
+
+def test_wrong_command_line(capsys):
+    assert cli.main(["nonsense"]) == 2
+    assert cli.main(["select", "RUN"]) == 2
+    assert "--epoch" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_with_its_remedy(verb, capsys):
+    def fail(arguments, reporter):
+        raise NanosynthError("recipe.toml: count = -1 is below 1.", "Raise it.")
+
+    verb(fail)
+    assert cli.main(["doctor"]) == 2
+    assert capsys.readouterr().err == "nanosynth doctor: recipe.toml: count = -1 is below 1. Raise it.\n"
+    assert cli.main(["doctor", "--json"]) == 2
+    message = json.loads(capsys.readouterr().out)
+    assert message == {"kind": "error", "message": "recipe.toml: count = -1 is below 1.", "remedy": "Raise it."}
+
+
+def test_interruption(verb, capsys):
+    def interrupted(arguments, reporter):
+        raise KeyboardInterrupt
+
+    verb(interrupted)
+    assert cli.main(["doctor"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_bug_shows_itself(verb):
+    def broken(arguments, reporter):
+        raise ZeroDivisionError
+
+    verb(broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["doctor"])
+
+
+def test_doctor_in_a_bare_python(tmp_path):
+    """Without any package doctor still works, and names what is missing and the command that brings it."""
+    bare = subprocess.run(
+        [sys.executable, "-S", str(ROOT / "launch.py"), "doctor", "--json"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert bare.returncode == 1, bare.stderr
+    findings = json.loads(bare.stdout)
+    assert not findings["ok"] and findings["versions"]["tensorflow"] is None
+    assert any("numpy" in p["message"] and "tools/env.py" in p["remedy"] for p in findings["problems"])
+
+
+def test_generate_without_blender_names_the_way(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-S", str(ROOT / "launch.py"), "generate", "--recipe", "sio2", "--out", str(tmp_path / "D")],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert run.returncode == 2 and "needs Blender" in run.stderr and "./nanosynth generate" in run.stderr
+    assert not (tmp_path / "D").exists()
+
+
+def test_train_goes_to_the_training_environment(tmp_path, monkeypatch, capfd):
+    """Where TensorFlow is missing, the verb runs in the Python that is named, and its messages and exit code come through."""
+    monkeypatch.setattr(cli, "importable", lambda name: False)
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", "/bin/echo")
+    assert cli.main(["train", "DATASET", "--out", "RUN"]) == 0
+    assert capfd.readouterr().out.split() == [str(ROOT / "launch.py"), "train", "DATASET", "--out", "RUN", "--tethered"]
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", "/bin/false")
+    assert cli.main(["train", "DATASET", "--out", "RUN"]) == 1
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(tmp_path / "no python"))
+    assert cli.main(["train", "DATASET", "--out", "RUN"]) == 2
+    assert "no python" in capfd.readouterr().err
+
+
+def test_output_into_a_closed_pipe(tmp_path):
+    run = subprocess.run(
+        f"{sys.executable} {ROOT / 'launch.py'} doctor | true; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Traceback" not in run.stderr and "BrokenPipe" not in run.stderr
