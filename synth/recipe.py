@@ -80,6 +80,7 @@ class Arrangement:
         high=0.5,
     )
     gap: Range = span(0.0, 0.1, "Distance kept between neighbours in a cluster, as a share of the radius.", low=0.0, high=2.0)
+    single: float = number(0.3, "Share of the scenes that are made of one template alone.", low=0.0, high=1.0)
     margin: float = number(0.1, "Particles are also laid outside the field of view, by this share of its side.", low=0.0, high=1.0)
 
 
@@ -88,7 +89,7 @@ class Shader:
     """How bright secondary electrons make a surface; all values relative to white = 1."""
 
     base: Range = span(0.3, 0.7, "Brightness of a particle seen head on.", low=0.0, high=1.0)
-    edge: Range = span(0.05, 0.35, "Strength of the edge effect: the gain with tilt, relative to the inverse cosine law.", low=0.0, high=2.0)
+    edge: Range = span(0.02, 0.5, "Strength of the edge effect: the gain with tilt, relative to the inverse cosine law.", low=0.0, high=2.0)
     edge_clamp: Range = span(
         0.12, 0.3, "Cosine of the tilt at which the yield stops growing (finite escape depth).", low=0.02, high=1.0
     )
@@ -104,7 +105,7 @@ class Shader:
 class Substrate:
     """The flat sample holder under the particles."""
 
-    brightness: Range = span(0.08, 0.4, "Brightness of the bare substrate.", low=0.0, high=1.0)
+    relative_yield: Range = span(0.15, 0.8, "SE yield of the bare substrate relative to the particles' seen head on.", low=0.0, high=10.0)
     texture: Range = span(0.0, 0.15, "Contrast of the substrate's texture.", low=0.0, high=1.0)
     grain: Range = span(5.0, 100.0, "Size of the substrate's texture, drawn log-uniformly.", unit="nm", low=0.1, high=100_000.0)
     diffuse: Range = span(0.0, 0.2, "Share of the scene's light in the substrate's brightness.", low=0.0, high=1.0)

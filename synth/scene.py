@@ -1,0 +1,153 @@
+"""A drawn scene as a Blender scene of its own, which can be looked at, rendered and removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from . import shapes as shapes_module
+from .dirt import dirt_map
+from .materials import label_material, particle_material, substrate_material
+from .recipe import NM_PER_UNIT, Recipe
+from .sampling import SceneSample
+from .templates import build_mesh
+
+HEADROOM = 1.0
+"""Blender units between the highest particle and the camera, and the near clip's half."""
+
+
+@dataclass
+class BuiltScene:
+    """A Blender scene and all that was made for it.
+
+    Attributes
+    ----------
+    scene : bpy.types.Scene
+    particles : list of bpy.types.Object
+        Particle k has the pass index k + 1: its id in the instance map.
+    substrate : bpy.types.Object
+    label : bpy.types.Material
+    made : list of bpy.types.ID
+    """
+
+    scene: bpy.types.Scene
+    particles: list
+    substrate: bpy.types.Object
+    label: bpy.types.Material
+    made: list
+
+    def remove(self):
+        """Take everything out of Blender again."""
+        bpy.data.batch_remove([*self.particles, *self.made, self.scene])
+
+
+def build_scene(recipe: Recipe, sample: SceneSample, shapes: dict) -> BuiltScene:
+    """Build a drawn scene beside whatever the file holds already.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    sample : SceneSample
+    shapes : dict of template name to shapes.Shape
+
+    Returns
+    -------
+    BuiltScene
+    """
+    made = []
+
+    def own(item):
+        made.append(item)
+        return item
+
+    name = f"Nanosynth {sample.index}"
+    scene = bpy.data.scenes.new(name)
+    world = own(bpy.data.worlds.new(name))
+    scene.world = world
+    world.use_nodes = True
+    world.node_tree.nodes["Background"].inputs["Strength"].default_value = 0.0
+
+    table, drawn = sample.particles, sample.drawn
+    count = len(table["x_nm"])
+    radius = float(np.median(table["radius_nm"])) if count else 1.0
+    reach = drawn["shader"]["shadow_reach"] * radius
+
+    material = own(particle_material(f"{name} particles", drawn["shader"], reach))
+    meshes = {}
+    for t in np.unique(table["template"]):
+        template = recipe.templates[t]
+        shape = shapes[template.name]
+        mesh = own(build_mesh(f"{name} {template.name}", shape, smooth=shape.sphere))
+        mesh.materials.append(material)
+        meshes[t] = mesh
+
+    particles = []
+    for k in range(count):
+        item = bpy.data.objects.new(f"particle {k + 1}", meshes[table["template"][k]])
+        item.pass_index = k + 1
+        item.rotation_mode = "QUATERNION"
+        item.rotation_quaternion = [table[q][k] for q in ("qw", "qx", "qy", "qz")]
+        item.location = [table[c][k] / NM_PER_UNIT for c in ("x_nm", "y_nm", "z_nm")]
+        item.scale = table["radius_nm"][k] / NM_PER_UNIT * shapes_module.stretching(table["stretch"][k])
+        item.color = (table["brightness"][k], 0.0, 0.0, 1.0)
+        scene.collection.objects.link(item)
+        particles.append(item)
+
+    view = sample.field_of_view / NM_PER_UNIT
+    dirt, gain = None, 0.0
+    if drawn["dirt"]["present"]:
+        dirt = own(_dirt_image(name, drawn["dirt"], sample.generator("dirt")))
+        gain = drawn["dirt"]["sign"] * drawn["dirt"]["strength"]
+    plane = own(_plane(f"{name} substrate", view * (1.2 + 2 * recipe.arrangement.margin)))
+    plane.materials.append(own(substrate_material(f"{name} substrate", drawn["substrate"], drawn["shader"], reach, dirt, gain)))
+    substrate = own(bpy.data.objects.new(f"{name} substrate", plane))
+    scene.collection.objects.link(substrate)
+
+    highest = float((table["z_nm"] + 2 * table["radius_nm"] * table["stretch"]).max()) / NM_PER_UNIT if count else 1.0
+    scene.collection.objects.link(own(_camera(scene, name, view, highest, own)))
+    scene.collection.objects.link(own(_lamp(name, drawn["light"], recipe.light.softness, own)))
+    return BuiltScene(scene, particles, substrate, own(label_material(f"{name} label")), made)
+
+
+def _camera(scene, name, view, highest, own):
+    data = own(bpy.data.cameras.new(name))
+    data.type = "ORTHO"
+    data.ortho_scale = view
+    # Clip from just under the lens to below the substrate: nothing of the scene is cut.
+    data.clip_start = HEADROOM / 2
+    data.clip_end = highest + 2 * HEADROOM
+    camera = bpy.data.objects.new(name, data)
+    camera.location = (0.0, 0.0, highest + HEADROOM)
+    scene.camera = camera
+    return camera
+
+
+def _lamp(name, light, softness, own):
+    data = own(bpy.data.lights.new(name, "SUN"))
+    data.energy = np.pi * light["strength"]  # a white diffuse surface facing the lamp then shines with `strength`
+    data.angle = np.radians(softness)
+    lamp = bpy.data.objects.new(f"{name} light", data)
+    lamp.rotation_euler = (0.0, np.radians(90.0 - light["elevation"]), np.radians(light["azimuth"]))
+    return lamp
+
+
+def _plane(name, side):
+    mesh = bpy.data.meshes.new(name)
+    h = side / 2
+    mesh.from_pydata([(-h, -h, 0), (h, -h, 0), (h, h, 0), (-h, h, 0)], [], [(0, 1, 2, 3)])
+    layer = mesh.uv_layers.new(name="UV")
+    layer.data.foreach_set("uv", [0, 0, 1, 0, 1, 1, 0, 1])
+    return mesh
+
+
+def _dirt_image(name, dirt, rng):
+    thickness = dirt_map(dirt["coverage"], dirt["roughness"], rng)
+    side = thickness.shape[0]
+    image = bpy.data.images.new(f"{name} dirt", side, side, float_buffer=True, is_data=True)
+    pixels = np.ones((side, side, 4), np.float32)
+    pixels[..., :3] = thickness[..., None]
+    image.pixels.foreach_set(pixels.ravel())
+    image.pack()  # so that a saved file keeps it
+    return image

@@ -1,0 +1,109 @@
+"""Template particles as Blender meshes, built-in or the artist's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..errors import NanosynthError
+from . import shapes
+from .recipe import Recipe, Template
+
+_IMPORTERS = {".obj": "obj_import", ".ply": "ply_import", ".stl": "stl_import"}
+
+
+def load_shapes(recipe: Recipe) -> dict[str, shapes.Shape]:
+    """The shape of every template of a recipe, meshes read through Blender."""
+    return {t.name: read_mesh(t) if t.shape == "mesh" else shapes.built_in(t.shape) for t in recipe.templates}
+
+
+def read_mesh(template: Template) -> shapes.Shape:
+    """Read a template's mesh file and bring it to unit volume.
+
+    Raises
+    ------
+    NanosynthError
+        If the file cannot be read or encloses no volume.
+    """
+    path = Path(template.mesh)
+    suffix = path.suffix.lower()
+    if suffix == ".blend":
+        with_names = _append_from_blend(path, template)
+    elif suffix in _IMPORTERS:
+        with_names = _import(path, suffix)
+    else:
+        raise NanosynthError(f"{path}: {suffix or 'no suffix'} is not a mesh format Nanosynth reads.", "Use .blend, .obj, .ply or .stl.")
+    try:
+        if not with_names:
+            raise NanosynthError(f"{path}: holds no mesh.", "Export an object with faces.")
+        return shape_of(with_names[0], template.name)
+    finally:
+        for item in with_names:
+            mesh = item.data
+            bpy.data.objects.remove(item)
+            if mesh.users == 0:
+                bpy.data.meshes.remove(mesh)
+
+
+def shape_of(item: bpy.types.Object, name: str) -> shapes.Shape:
+    """The shape of a Blender object, its modifiers applied, its scale kept, its place dropped."""
+    graph = bpy.context.evaluated_depsgraph_get()
+    evaluated = item.evaluated_get(graph) if item.name in bpy.context.scene.objects else item
+    mesh = evaluated.to_mesh()
+    mesh.calc_loop_triangles()
+    vertices = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", vertices)
+    triangles = np.empty(3 * len(mesh.loop_triangles), np.int32)
+    mesh.loop_triangles.foreach_get("vertices", triangles)
+    evaluated.to_mesh_clear()
+    scaled = vertices.reshape(-1, 3) * np.array(item.scale)
+    return shapes.normalised(scaled, triangles.reshape(-1, 3), name=name)
+
+
+def _append_from_blend(path, template):
+    with bpy.data.libraries.load(str(path), link=False) as (source, target):
+        names = [template.object] if template.object else list(source.objects)
+        missing = [n for n in names if n not in source.objects]
+        if missing:
+            raise NanosynthError(f"{path}: has no object {missing[0]!r}.", f"Its objects are: {', '.join(source.objects)}.")
+        target.objects = names
+    objects = [o for o in target.objects if o is not None]
+    others = [o for o in objects if o.type != "MESH"]
+    for item in others:
+        bpy.data.objects.remove(item)
+    meshes = [o for o in objects if o not in others]
+    if len(meshes) > 1:
+        listed = ", ".join(o.name for o in meshes)
+        raise NanosynthError(f"{path}: holds several meshes ({listed}).", f"Name one in templates {template.name!r} as object = \"...\".")
+    for item in meshes:  # so that its modifiers are evaluated
+        bpy.context.scene.collection.objects.link(item)
+    bpy.context.view_layer.update()
+    return meshes
+
+
+def _import(path, suffix):
+    before = set(bpy.data.objects)
+    getattr(bpy.ops.wm, _IMPORTERS[suffix])(filepath=str(path))
+    new = [o for o in bpy.data.objects if o not in before]
+    for item in [o for o in new if o.type != "MESH"]:
+        bpy.data.objects.remove(item)
+        new.remove(item)
+    return new[:1]
+
+
+def build_mesh(name: str, shape: shapes.Shape, smooth: bool) -> bpy.types.Mesh:
+    """A Blender mesh of unit radius from a shape."""
+    mesh = bpy.data.meshes.new(name)
+    triangles = np.ascontiguousarray(shape.triangles, np.int32)
+    mesh.vertices.add(len(shape.vertices))
+    mesh.vertices.foreach_set("co", shape.vertices.astype(np.float32).ravel())
+    mesh.loops.add(triangles.size)
+    mesh.loops.foreach_set("vertex_index", triangles.ravel())
+    mesh.polygons.add(len(triangles))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, triangles.size, 3, dtype=np.int32))
+    mesh.update(calc_edges=True)
+    mesh.polygons.foreach_set("use_smooth", np.full(len(triangles), smooth))
+    mesh.update()
+    return mesh
