@@ -1,0 +1,181 @@
+"""Pictures for people: particles coloured on the micrograph, and the size histogram."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+from scipy import ndimage
+
+from ..files import written_whole
+
+PALETTE = np.array([
+    (255, 92, 66), (64, 180, 255), (255, 208, 40), (70, 210, 110), (200, 110, 255),
+    (255, 150, 30), (40, 224, 216), (255, 105, 185), (176, 228, 50), (118, 132, 255),
+], dtype=np.float32)
+"""Colours of particles, RGB 0 to 255, light enough for dark micrographs."""
+
+
+MEDIAN_COLOUR = "#c2334d"
+
+
+def neighbours(labels, reach: int = 2) -> np.ndarray:
+    """The pairs of labels that have pixels within `reach` px of each other (in rows, columns and diagonals).
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int (H, W), 0 background.
+
+    Returns
+    -------
+    numpy.ndarray
+        int (P, 2), the smaller label first, each pair once.
+    """
+    labels = np.asarray(labels)
+    height, width = labels.shape
+    found = []
+    for down in range(reach + 1):
+        for right in range(-reach if down else 1, reach + 1):
+            if down >= height or abs(right) >= width:
+                continue
+            a = labels[: height - down, max(-right, 0): width - max(right, 0)]
+            b = labels[down:, max(right, 0): width + min(right, 0)]
+            meet = (a != b) & (a > 0) & (b > 0)
+            found.append(np.sort(np.stack([a[meet], b[meet]], axis=1), axis=1))
+    return np.unique(np.concatenate(found), axis=0) if found else np.zeros((0, 2), dtype=labels.dtype)
+
+
+def colours(labels) -> np.ndarray:
+    """A colour number for each label, so that particles that touch never share one.
+
+    Greedy colouring, smallest degree last (Matula and Beck 1983), which needs at
+    most six colours where the neighbourhoods can be drawn in the plane. Of the
+    colours that are free, one that no particle nearby has is taken if there is
+    any, and of these the one used least.
+
+    Returns
+    -------
+    numpy.ndarray
+        int (highest label + 1,), the place in `PALETTE`.
+    """
+    labels = np.asarray(labels)
+    count = int(labels.max(initial=0)) + 1
+    touching, near = [set() for _ in range(count)], [set() for _ in range(count)]
+    step = max(1, min(labels.shape) // 200)
+    for around, pairs in ((touching, neighbours(labels)), (near, neighbours(labels[::step, ::step], 3))):
+        for a, b in pairs.tolist():
+            around[a].add(b)
+            around[b].add(a)
+    colour, used = [-1] * count, [0] * len(PALETTE)
+    for i in reversed(_smallest_degree_first(touching)):
+        taken = {colour[other] for other in touching[i]}
+        close = {colour[other] for other in near[i]}
+        colour[i] = min(range(len(PALETTE)), key=lambda c: (c in taken, c in close, used[c]))
+        used[colour[i]] += 1
+    return np.array(colour)
+
+
+def _smallest_degree_first(around):
+    """The order in which nodes go when that with the fewest neighbours left always goes next."""
+    degree = [len(others) for others in around]
+    queue = [(d, i) for i, d in enumerate(degree)]
+    heapq.heapify(queue)
+    order, gone = [], [False] * len(around)
+    while queue:
+        d, i = heapq.heappop(queue)
+        if gone[i] or d != degree[i]:
+            continue
+        gone[i] = True
+        order.append(i)
+        for other in around[i]:
+            if not gone[other]:
+                degree[other] -= 1
+                heapq.heappush(queue, (degree[other], other))
+    return order
+
+
+def stretched(pixels) -> np.ndarray:
+    """The micrograph between its 0.5th and 99.5th percentile; float32 (H, W) in [0, 1]."""
+    low, high = np.percentile(pixels, [0.5, 99.5])
+    return np.clip((np.asarray(pixels, dtype=np.float32) - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
+
+
+def overlay(pixels, labels, *, opacity: float = 0.35) -> np.ndarray:
+    """The micrograph with its particles tinted and outlined.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        float (H, W), the micrograph.
+    labels : numpy.ndarray
+        int (H, W), 0 background.
+    opacity : float
+        Of the tint; the outline is opaque.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (H, W, 3).
+    """
+    labels = np.asarray(labels)
+    grey = stretched(pixels)[..., None] * np.float32(255)
+    tint = PALETTE[colours(labels)][labels]
+    thickness = max(1, round(min(labels.shape) / 700))
+    inner = ndimage.minimum_filter(labels, 2 * thickness + 1, mode="nearest")
+    outer = ndimage.maximum_filter(labels, 2 * thickness + 1, mode="nearest")
+    outline = (labels > 0) & ((inner != labels) | (outer != labels))
+    # Of a colour the darker parts are kept dark, so that the micrograph's relief shows through the tint.
+    weight = np.where(outline, 1.0, np.where(labels > 0, opacity, 0.0)).astype(np.float32)[..., None]
+    relief = np.where(outline[..., None], 1.0, 0.35 + 0.65 * grey / 255)
+    return np.round(grey * (1 - weight) + tint * relief * weight).clip(0, 255).astype(np.uint8)
+
+
+def size_histogram(path, sizes, *, unit: str, title: str = ""):
+    """Draw the distribution of the square root of the particle areas, as Figure 5 of Mill et al. 2021.
+
+    Parameters
+    ----------
+    path : path-like
+        PNG (or SVG, PDF) to be written.
+    sizes : array-like
+        (N,), the square root of each particle's area.
+    unit : str
+        "nm" or "px".
+    title : str
+        Such as the micrograph's name.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sizes = np.asarray(sizes, dtype=np.float64)
+    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    if sizes.size:
+        axes.hist(sizes, bins=bins(sizes), color="#3b7dd8", edgecolor="white", linewidth=0.6, zorder=2)
+        axes.axvline(np.median(sizes), color=MEDIAN_COLOUR, linewidth=1.4, zorder=3)
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
+    place = {"transform": axes.transAxes, "ha": "right", "va": "top", "bbox": box, "zorder": 4}
+    axes.text(0.975, 0.97, f"$N_p$ = {sizes.size}", fontsize=12, **place)
+    if sizes.size:
+        axes.text(0.975, 0.88, f"median {np.median(sizes):.4g} {unit}", fontsize=10, color=MEDIAN_COLOUR, **place)
+    axes.set_xlabel(rf"$\sqrt{{\mathrm{{particle\ area}}}}$ / {unit}")
+    axes.set_ylabel("number of particles")
+    axes.set_xlim(left=0)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis="y", color="#e3e3e3", linewidth=0.8, zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    if title:
+        axes.set_title(title, loc="left", fontsize=10, color="#555555", parse_math=False)
+    with written_whole(path) as temporary:
+        # No date and version in the file, so that the same sizes give the same bytes.
+        figure.savefig(temporary, metadata={"Software": None} if str(path).lower().endswith(".png") else None)
+
+
+def bins(sizes) -> np.ndarray:
+    """Edges of 12 to 60 equal bins from 0, their width by the rule of Freedman and Diaconis (1981)."""
+    top = float(np.max(sizes)) * 1.0001
+    low, high = np.percentile(sizes, [25, 75])
+    width = 2 * (high - low) / np.cbrt(len(sizes)) or top / 20
+    return np.linspace(0, top, int(np.clip(np.ceil(top / width), 12, 60)) + 1)
