@@ -17,9 +17,12 @@ import launch  # noqa: E402
 sys.path.pop(0)
 launch.load_package()
 
+from nanosynth.jobs.child import private_stdout, tether  # noqa: E402
+
+ORDERS = tether()
+
 import numpy as np  # noqa: E402
 from nanosynth.errors import NanosynthError  # noqa: E402
-from nanosynth.jobs.child import private_stdout, tether  # noqa: E402
 from nanosynth.reporting import JsonReporter  # noqa: E402
 from nanosynth.synth import worker  # noqa: E402
 
@@ -27,7 +30,6 @@ from nanosynth.synth import worker  # noqa: E402
 def main(out, *troubles):
     trouble = dict(word.partition("=")[::2] for word in troubles)
     reporter = JsonReporter(private_stdout())
-    orders = tether()
     if "deaf" in trouble:
         time.sleep(600)
     if "big" in trouble:
@@ -55,7 +57,7 @@ def main(out, *troubles):
         return SimpleNamespace(image=image, label=label, instances=instances, record=record)
 
     try:
-        worker.run_worker(out, orders, reporter, make_pair, blender="fake 1.0")
+        worker.run_worker(out, ORDERS, reporter, make_pair, blender="fake 1.0")
     except NanosynthError as error:
         reporter.error(error.message, error.remedy)
         return 2
