@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -46,11 +47,16 @@ def train(arguments, reporter):
     from .learn.settings import TrainingSettings, read_settings
     from .learn.training import train
 
-    settings = None  # those of the run that is continued, or else the default preset
-    overrides = given(arguments, TrainingSettings)
-    if arguments.preset or overrides:
-        settings = changed(read_settings(arguments.preset or "compact"), overrides)
-    train(arguments.dataset, arguments.out, settings, validation=arguments.validation, truth=arguments.truth, reporter=reporter)
+    train(
+        arguments.dataset,
+        changed(read_settings(arguments.preset or "compact"), given(arguments, TrainingSettings)),
+        arguments.out,
+        validation=arguments.validation,
+        truth=arguments.truth,
+        validation_diameter=arguments.validation_diameter,
+        command=arguments.command_line,
+        reporter=reporter,
+    )
 
 
 def select(arguments, reporter):
@@ -258,6 +264,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("--preset", metavar="NAME", help="'paper' (31 million weights, for a GPU), 'compact' (default), or a TOML file of your own")
     add("--validation", type=Path, nargs="+", default=[], metavar="IMAGE", help="real images that are predicted after each epoch")
     add("--truth", type=Path, nargs="+", default=[], metavar="LABELS", help="label image of each validation image, in the same order")
+    add("--validation-diameter", type=float, metavar="PX", help="typical particle diameter in the validation images, in px")
     if chosen == "train":
         from .learn.settings import TrainingSettings
 
@@ -336,6 +343,7 @@ def main(argv=None) -> int:
     reporter = JsonReporter() if as_json else ConsoleReporter()
     try:
         arguments = parser(verb).parse_args(argv)
+        arguments.command_line = shlex.join(["nanosynth", *argv])
         needed = NEEDS.get(verb)
         if needed and not importable(needed):
             return elsewhere(verb, needed, argv)

@@ -1,61 +1,52 @@
-"""A stand-in for a trained network, and images of discs."""
+"""A small data set of shaded discs in the documented format, for all tests of the training."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from nanosynth.learn.settings import Preprocess, TrainingSettings
-from scipy import ndimage
+
+from nanosynth.synth.dataset import Dataset
+from nanosynth.synth.recipe import read_recipe
+
+SIDE, NM_PER_PX = 160, 5.0
 
 
-class Threshold:
-    """Finds bright discs near the trained size; of larger ones it sees the rim only, as a network would."""
-
-    provenance = {"name": "fake"}
-
-    def __init__(self, diameter_px=32.0, log_sd=0.1, nm_per_px=None, selective=True, border_radius_px=0.0):
-        self.diameter_px = (diameter_px, log_sd)
-        self.nm_per_px = nm_per_px
-        self.selective = selective
-        self.settings = TrainingSettings(
-            threshold=0.51, border_radius_px=border_radius_px, preprocess=Preprocess(low_percentile=0, high_percentile=100, clahe=False)
-        )
-        self.shapes = []
-
-    def predict(self, batch):
-        self.shapes.append(batch.shape)
-        found = ndimage.gaussian_filter(batch, (0, 0.7, 0.7, 0))
-        if self.selective:
-            for image in found[..., 0]:
-                depth = ndimage.distance_transform_edt(image > 0.5)
-                image[depth > 0.9 * self.diameter_px[0]] = 0.1
-        return np.clip(0.5 + 1.6 * (found - 0.5), 0, 1).astype(np.float32)
-
-
-def discs(shape, diameter, rng, share=0.25, spread=0.05, gap=1.15):
-    """Anti-aliased bright discs that do not touch, on a dark ground: (pixels, labels)."""
-    height, width = shape
-    rows, columns = np.mgrid[:height, :width]
-    pixels, labels = np.full(shape, 0.2, np.float32), np.zeros(shape, np.int32)
-    placed, covered = [], 0.0
-    for _ in range(4000):
-        if covered > share * height * width:
-            break
-        r = diameter / 2 * np.exp(spread * rng.normal())
-        y, x = rng.uniform(r, height - r), rng.uniform(r, width - r)
-        if any(np.hypot(y - b, x - a) < gap * (r + s) for b, a, s in placed):
-            continue
-        placed.append((y, x, r))
-        covered += np.pi * r * r
-        distance = np.hypot(rows + 0.5 - y, columns + 0.5 - x)
-        pixels = np.maximum(pixels, 0.2 + 0.6 * np.clip(r - distance + 0.5, 0, 1).astype(np.float32))
-        labels[distance < r] = len(placed)
-    return pixels, labels
+def disc_pair(index: int, count: int = 14):
+    """A pair of shaded discs, with the record that a rendered one has."""
+    rng = np.random.default_rng([7, index])
+    radius = rng.uniform(6, 14, count)
+    x, y = rng.uniform(8, SIDE - 8, (2, count))
+    row, column = np.mgrid[:SIDE, :SIDE] + 0.5
+    instances = np.zeros((SIDE, SIDE), np.uint16)
+    image = np.full((SIDE, SIDE), 60.0)
+    for k in range(count):
+        away = np.hypot(column - x[k], row - y[k]) / radius[k]
+        instances[away < 1] = k + 1
+        image = np.where(away < 1, 130 + 80 * away**2, image)
+    image = np.uint8(np.clip(image + rng.normal(0, 6, image.shape), 0, 255))
+    area = np.bincount(instances.ravel(), minlength=count + 1)[1:]
+    particles = {
+        "id": list(range(1, count + 1)),
+        "x_nm": ((x - SIDE / 2) * NM_PER_PX).tolist(),
+        "y_nm": ((SIDE / 2 - y) * NM_PER_PX).tolist(),
+        "radius_nm": (radius * NM_PER_PX).tolist(),
+        "area_px": area.tolist(),
+        "full_area_px": (np.pi * radius**2).tolist(),
+    }
+    record = {"index": index, "seed": 7, "nm_per_pixel": NM_PER_PX, "versions": {}, "drawn": {}, "particles": particles}
+    return SimpleNamespace(image=image, instances=instances, label=np.uint8(instances > 0) * 255, record=record)
 
 
-@pytest.fixture(name="Threshold")
-def threshold():
-    return Threshold
+def make_dataset(path, count=4):
+    recipe = read_recipe("sio2")
+    recipe.camera.image_px = SIDE
+    recipe.count = count
+    dataset = Dataset.create(path, recipe)
+    for index in range(count):
+        dataset.append(dataset.write_pair(disc_pair(index)))
+    return path
 
 
-@pytest.fixture(name="discs")
-def disc_maker():
-    return discs
+@pytest.fixture(scope="session")
+def dataset_path(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("discs") / "dataset")

@@ -1,0 +1,44 @@
+"""Keras, imported in one place: the backend is chosen and its absence explained here."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import NanosynthError
+
+
+def load_keras():
+    """Import Keras 3 and return the module. `KERAS_BACKEND` chooses the backend, TensorFlow by default.
+
+    Raises
+    ------
+    NanosynthError
+        If Keras or its backend is not installed or does not load.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import keras
+    except Exception as error:  # a damaged TensorFlow raises nearly anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise NanosynthError(
+            f"The {os.environ['KERAS_BACKEND']} backend of Keras does not load in this Python ({reason}).",
+            "Run './nanosynth doctor', which says what is missing and how to install it.",
+        ) from error
+    return keras
+
+
+def versions(keras) -> dict:
+    """Versions of Python, Keras, its backend and NumPy."""
+    import importlib
+    import platform
+
+    import numpy
+
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        backend: importlib.import_module(backend).__version__,
+        "numpy": numpy.__version__,
+    }

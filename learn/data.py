@@ -1,0 +1,237 @@
+"""From a data set on disk to training batches, each a pure function of (seed, epoch, step)."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ..errors import NanosynthError
+from ..synth.labels import training_label
+from .augmentation import Augmenter, Patch
+from .preprocess import intensity_bounds, normalise
+from .settings import TrainingSettings
+
+LOOK_AHEAD = 6
+"""Batches prepared in advance."""
+WORKERS = 2
+"""Threads that prepare them. Most of their time is spent in NumPy, SciPy and Pillow, which let other threads run."""
+NIL_CANDIDATES = 8
+"""A patch on the substrate is the emptiest of so many random places."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The particles of a data set at the network's scale.
+
+    Attributes
+    ----------
+    diameter_px : float
+        Median equivalent circular diameter, at the geometric mean of the zoom.
+    log_sd : float
+        Standard deviation of its natural logarithm in the data set, the zoom left out.
+    nm_per_px : float
+        Nanometres per network pixel, likewise at the mean zoom.
+    scale : float
+        Network pixels per image pixel at zoom 1.
+    """
+
+    diameter_px: float
+    log_sd: float
+    nm_per_px: float
+    scale: float
+
+
+def particle_sizes(records, settings: TrainingSettings) -> Sizes:
+    """Measure the particles from the manifest records of a data set.
+
+    Those at least half visible count; hidden ones say little about the size of
+    what the network is to find.
+    """
+    area, full, nm = [], [], []
+    for record in records:
+        area.extend(record["particles"]["area_px"])
+        full.extend(record["particles"]["full_area_px"])
+        nm.append(record["nm_per_pixel"])
+    area, full = np.asarray(area, float), np.asarray(full, float)
+    area = area[(area >= 0.5 * full) & (area > 0)]
+    if not area.size:
+        raise NanosynthError("The data set has no visible particles.", "Check its recipe: field of view, sizes and number of particles.")
+    diameter = np.sqrt(4 * area / np.pi)
+    median = float(np.median(diameter))
+    scale = settings.diameter_px / median if settings.diameter_px else 1.0
+    return Sizes(median * scale * settings.mean_zoom, float(np.log(diameter).std()), float(np.median(nm)) / (scale * settings.mean_zoom), scale)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A pair, perhaps reduced.
+
+    Attributes
+    ----------
+    image : uint8 (N, N)
+    instances : uint16 (N, N)
+    scale : float
+        Network pixels per pixel of these arrays, at zoom 1.
+    """
+
+    image: np.ndarray
+    instances: np.ndarray
+    scale: float
+
+
+class Scenes:
+    """The pairs of a data set at the network's scale: in memory if they fit, else read when asked for.
+
+    Parameters
+    ----------
+    dataset : synth.dataset.Dataset
+    scale : float
+        Network pixels per image pixel.
+    memory_gb : float
+    progress : callable, optional
+        Called with (done, total) while loading.
+    """
+
+    def __init__(self, dataset, scale: float, memory_gb: float, progress=None):
+        self.dataset, self.scale = dataset, scale
+        self.indices = sorted(dataset.finished())
+        if not self.indices:
+            raise NanosynthError("The data set has no finished pairs.", "Run 'generate' first.")
+        self.kept: dict[int, Scene] = {}
+        first = self.load(self.indices[0])
+        self.side = first.image.shape[0] * first.scale
+        size = first.image.nbytes + first.instances.nbytes
+        self.in_memory = size * len(self.indices) <= memory_gb * 1e9
+        if self.in_memory:
+            with ThreadPoolExecutor(WORKERS) as pool:
+                for done, (index, scene) in enumerate(zip(self.indices, pool.map(self.load, self.indices), strict=True), 1):
+                    self.kept[index] = scene
+                    if progress:
+                        progress(done, len(self.indices))
+
+    def __getitem__(self, index: int) -> Scene:
+        return self.kept[index] if self.in_memory else self.load(index)
+
+    def load(self, index: int) -> Scene:
+        """Read a pair and reduce it to the network's scale; it is never enlarged here."""
+        image, _, instances = self.dataset.read(index)
+        side = image.shape[0]
+        small = round(side * self.scale)
+        if small >= side:
+            return Scene(image, instances, self.scale)
+        # Pillow's box filter averages areas; ids are taken at the pixel centres.
+        reduced = np.asarray(Image.fromarray(image).resize((small, small), Image.Resampling.BOX))
+        centres = ((np.arange(small) + 0.5) * side / small).astype(int)
+        return Scene(reduced, instances[np.ix_(centres, centres)], self.scale * side / small)
+
+
+class Batches:
+    """Draws training batches from scenes.
+
+    Parameters
+    ----------
+    scenes : Scenes
+    settings : TrainingSettings
+    diameter_px : float
+        Typical particle diameter in network pixels.
+    """
+
+    def __init__(self, scenes: Scenes, settings: TrainingSettings, diameter_px: float):
+        self.scenes, self.settings = scenes, settings
+        self.augment = Augmenter(settings.augmentation, diameter_px, settings.seed)
+
+    def batch(self, epoch: int, step: int):
+        """The batch of a step: always the same for the same seed, epoch and step.
+
+        Returns
+        -------
+        images : float32 (B, P, P, 1) in [0, 1]
+        targets : float32 (B, P, P, 1), 0 or 1
+        weights : float32 (B, P, P)
+        """
+        sequence = np.random.SeedSequence(self.settings.seed, spawn_key=(2, epoch, step))
+        patches = [self.patch(np.random.default_rng(child)) for child in sequence.spawn(self.settings.batch)]
+        images, targets, weights = (np.stack(arrays) for arrays in zip(*patches, strict=True))
+        return images[..., None], targets[..., None], weights
+
+    def patch(self, rng):
+        """One patch: image float32, target float32, weight float32, each (P, P)."""
+        s = self.settings
+        patch = self.augment(self.cut(rng), rng)
+        image = normalise(patch.image, s.preprocess, self.augment.bounds(*intensity_bounds(patch.image, s.preprocess), rng))
+        particle = patch.instances > 0
+        target = training_label(patch.instances, s.border_radius_px, s.border_outline)
+        weight = np.where(particle & ~target, np.float32(s.border_weight), np.float32(1))
+        weight[patch.ignored] = 0
+        target = target & ~patch.hidden
+        weight[patch.hidden] = 1
+        return image, target.astype(np.float32), weight
+
+    def cut(self, rng) -> Patch:
+        """Cut a patch from a random scene at a random zoom."""
+        s = self.settings
+        index = self.scenes.indices[rng.integers(len(self.scenes.indices))]
+        scene = self.scenes[index]
+        low, high = s.augmentation.zoom
+        zoom = math.exp(rng.uniform(math.log(low), math.log(high)))
+        side = scene.image.shape[0]
+        # The window must lie in the image; a small image is enlarged until it does.
+        window = min(s.patch_px / (scene.scale * zoom), side)
+        free = side - window
+        x, y = self.place(rng, index, scene, window, free)
+        box = (x, y, x + window, y + window)
+        resample = Image.Resampling.BILINEAR
+        image = Image.fromarray(scene.image).resize((s.patch_px, s.patch_px), resample, box=box)
+        centres = (np.arange(s.patch_px) + 0.5) * window / s.patch_px
+        rows, columns = (np.minimum((start + centres).astype(int), side - 1) for start in (y, x))
+        return Patch(np.asarray(image, np.float32) / 255, renumber(scene.instances[np.ix_(rows, columns)]))
+
+    def place(self, rng, index, scene, window, free):
+        """Upper left corner (x, y) of a window, in pixels of the scene."""
+        s = self.settings
+        choice = rng.random()
+        if choice < s.on_particle:
+            particles = self.scenes.dataset.records[index]["particles"]
+            if particles["x_nm"]:
+                chosen = rng.integers(len(particles["x_nm"]))
+                side = scene.image.shape[0]
+                field_nm = self.scenes.dataset.records[index]["nm_per_pixel"] * self.scenes.dataset.recipe.camera.image_px
+                x = (particles["x_nm"][chosen] / field_nm + 0.5) * side
+                y = (0.5 - particles["y_nm"][chosen] / field_nm) * side
+                corner = np.array([x, y]) - rng.uniform(0.15, 0.85, 2) * window
+                return np.clip(corner, 0, free)
+        corners = rng.uniform(0, free, (NIL_CANDIDATES, 2))
+        if choice > 1 - s.on_substrate:
+            step = max(1, int(window / 32))
+            corners = sorted(
+                corners, key=lambda c: np.count_nonzero(scene.instances[int(c[1]) : int(c[1] + window) : step, int(c[0]) : int(c[0] + window) : step])
+            )
+        return corners[0]
+
+    def stream(self, epoch: int, first: int, last: int):
+        """Yield the batches of steps `first` to `last` - 1 in order, prepared ahead by threads."""
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="patches") as pool:
+            waiting = deque()
+            try:
+                for step in range(first, last):
+                    waiting.append(pool.submit(self.batch, epoch, step))
+                    if len(waiting) > LOOK_AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+def renumber(instances):
+    """Number the instances of a patch 1..n in the order of their ids, without gaps; int32."""
+    present = np.zeros(int(instances.max()) + 1, bool)
+    present[instances] = True
+    present[0] = False
+    return np.cumsum(present, dtype=np.int32)[instances] * (instances > 0)

@@ -1,0 +1,156 @@
+"""A trained network with all that using it takes: from a run or a model folder, and into one."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..errors import NanosynthError
+from ..fields import from_dict, to_dict
+from ..files import read_json, write_json, written_whole
+from .preprocess import normalise
+from .run import Run
+from .settings import TrainingSettings
+from .unet import build_unet
+
+FORMAT = 1
+
+
+@dataclass
+class Model:
+    """A trained network.
+
+    Attributes
+    ----------
+    network : keras.Model
+    settings : TrainingSettings
+    diameter_px : (float, float)
+        Median equivalent circular diameter of the training particles in network
+        pixels, and standard deviation of its natural logarithm.
+    nm_per_px : float or None
+        Nanometres per network pixel in training.
+    provenance : dict
+        Recipe, seed, command, commit, versions, epoch.
+    """
+
+    network: object
+    settings: TrainingSettings
+    diameter_px: tuple[float, float]
+    nm_per_px: float | None
+    provenance: dict
+
+    def normalise(self, pixels):
+        """Prepare an image at network scale as in training; see `preprocess.normalise`."""
+        return normalise(pixels, self.settings.preprocess)
+
+    def predict(self, batch):
+        """Probabilities of a batch of prepared images.
+
+        Parameters
+        ----------
+        batch : float32 (B, H, W, 1)
+            In [0, 1]; H and W multiples of `settings.multiple`.
+
+        Returns
+        -------
+        float32 (B, H, W, 1)
+        """
+        return np.asarray(self.network.predict_on_batch(np.asarray(batch, np.float32)), np.float32)
+
+
+def load_model(path) -> Model:
+    """Load a network from the folder of a model or of a run.
+
+    A run gives its selected epoch, else the best by F1, else the last.
+
+    Raises
+    ------
+    NanosynthError
+        If the folder is neither, or its weights are missing or damaged.
+    """
+    path = Path(path)
+    if (path / "model.json").is_file():
+        described, weights = read_json(path / "model.json"), path / "model.weights.h5"
+    elif (path / "run.json").is_file():
+        described, weights = describe(Run.open(path))
+    else:
+        raise NanosynthError(f"{path}: neither a model nor a training run.", "Name a folder with model.json or run.json.")
+    if described.get("format", 0) > FORMAT:
+        raise NanosynthError(f"{path}: a model of format {described['format']}; this Nanosynth reads up to {FORMAT}.", "Update Nanosynth.")
+    settings = from_dict(TrainingSettings, described["settings"], source=str(path / "model.json"))
+    network = build_unet(settings)
+    load_weights(network, weights)
+    sizes = described["sizes"]
+    return Model(network, settings, (sizes["diameter_px"], sizes["log_sd"]), sizes["nm_per_px"], described["provenance"])
+
+
+def load_weights(network, path):
+    """Load a weights file; a missing or damaged one is named."""
+    if not Path(path).is_file():
+        raise NanosynthError(f"{path}: the weights are missing.", "Restore the file, or train again.")
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise NanosynthError(f"{path}: damaged, or of another network ({reason}).", "Restore the file, or train again.") from error
+
+
+def save_weights(network, path):
+    """Write a weights file, whole or not at all."""
+    with written_whole(path) as temporary:
+        # Keras insists on the ending.
+        named = temporary.with_name(temporary.name + ".weights.h5")
+        network.save_weights(named)
+        named.replace(temporary)
+
+
+def describe(run: Run) -> tuple[dict, Path]:
+    """What `model.json` says of the epoch of a run that segments, and its weights file."""
+    epoch = run.serving_epoch()
+    chosen = run.selected()
+    line = next((line for line in run.history() if line["epoch"] == epoch), {})
+    described = {
+        "format": FORMAT,
+        "nanosynth": __version__,
+        "settings": to_dict(run.settings),
+        "sizes": run.info["sizes"],
+        "provenance": {
+            "recipe": (run.path / "recipe.toml").read_text(encoding="utf-8"),
+            "data_set": run.info["identity"]["data_set"],
+            "seed": run.settings.seed,
+            "command": run.info["command"],
+            "commit": run.info["commit"],
+            "versions": run.info["versions"],
+            "epoch": epoch,
+            "chosen_by": chosen["by"] if chosen else ("f1" if run.best() else "last epoch"),
+            "validation": line.get("validation", {}),
+        },
+    }
+    return described, run.weights_path(epoch)
+
+
+def export(run, folder) -> Path:
+    """Write the epoch of a run that segments as a model folder.
+
+    Parameters
+    ----------
+    run : Run or path-like
+    folder : path-like
+        Made if it is missing; a model in it is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    folder = Path(folder)
+    described, weights = describe(run)
+    with written_whole(folder / "model.weights.h5") as temporary:
+        shutil.copyfile(weights, temporary)
+    write_json(folder / "model.json", described)
+    return folder
