@@ -35,10 +35,10 @@ def evaluate_folders(truth_dir, predicted_dir, valid=None, exclude=()) -> dict:
     Returns
     -------
     dict
-        `images`, a list with `name`, the scores of `SHOWN`, the counts of
-        `COUNTS` and `mean_iou` of the matched pairs for each; `mean`, the
-        scores' means over the images; `pooled`, the scores from the counts of
-        all images together, and the counts; `excluded`.
+        `images`, by name the scores of `SHOWN`, the counts of `COUNTS` and
+        `mean_iou` of the matched pairs; `mean`, the scores' means over the
+        images; `overall`, the scores from the counts of all images pooled, and
+        these counts; `excluded`.
 
     Raises
     ------
@@ -65,11 +65,11 @@ def evaluate_folders(truth_dir, predicted_dir, valid=None, exclude=()) -> dict:
         raise NanosynthError(f"{predicted_dir}: no prediction for {', '.join(missing)}.", "Segment these images too, or exclude them by name.")
     if not names:
         raise NanosynthError(f"{truth_dir}: every image is excluded.", "Exclude fewer.")
-    scored = [_score(name, truths[name], predictions[name], masks.get(name)) for name in names]
+    scored = {name: _score(truths[name], predictions[name], masks.get(name)) for name in names}
     return {
-        "images": [{key: value for key, value in row.items() if key != "matched_at"} for row in scored],
-        "mean": {key: float(np.mean([row[key] for row in scored])) for key in SHOWN},
-        "pooled": _pooled(scored),
+        "images": {name: {key: value for key, value in row.items() if key != "matched_at"} for name, row in scored.items()},
+        "mean": {key: float(np.mean([row[key] for row in scored.values()])) for key in SHOWN},
+        "overall": _pooled(list(scored.values())),
         "excluded": sorted(exclude),
     }
 
@@ -108,14 +108,14 @@ def _by_name(place) -> dict:
     return found
 
 
-def _score(name, truth_path, predicted_path, valid_path):
+def _score(truth_path, predicted_path, valid_path):
     truth, predicted = images.read_labels(truth_path), images.read_labels(predicted_path)
     valid = None if valid_path is None else images.read_mask(valid_path)
     for path, other in ((predicted_path, predicted), (valid_path, valid)):
         if other is not None and other.shape != truth.shape:
             raise NanosynthError(f"{truth_path} is {_size(truth)}, but {path} is {_size(other)}.",
                                  "Compare images of the same size; a banner cut off one must be cut off the other too.")
-    return {"name": name, **compare(truth, predicted, valid)}
+    return compare(truth, predicted, valid)
 
 
 def _size(values):
@@ -134,12 +134,16 @@ def _pooled(scored):
     }
 
 
+def _rows(scores):
+    return [*scores["images"].items(), ("mean of images", scores["mean"]), ("all pooled", scores["overall"])]
+
+
 def report(scores: dict) -> str:
     """The result of `evaluate_folders` as a table for people."""
     heads = ("image", "prec", "recall", "accur", "F1", "IoU", "i-prec", "i-rec", "i-F1", "AP50", "AP", "true", "found")
     rows = [heads]
-    for row in [*scores["images"], {"name": "mean", **scores["mean"]}, {"name": "pooled", **scores["pooled"]}]:
-        rows.append((row["name"], *(f"{row[key]:.3f}" for key in SHOWN), *(str(row.get(key, "")) for key in ("n_truth", "n_predicted"))))
+    for name, row in _rows(scores):
+        rows.append((name, *(f"{row[key]:.3f}" for key in SHOWN), *(str(row.get(key, "")) for key in ("n_truth", "n_predicted"))))
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     lines = ["  ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
     rule = "-" * max(map(len, lines))
@@ -151,12 +155,12 @@ def report(scores: dict) -> str:
 
 
 def table_text(scores: dict) -> str:
-    """The result of `evaluate_folders` as CSV: a row for each image, then `mean` and `pooled`."""
+    """The result of `evaluate_folders` as CSV: a row for each image, then their mean and all pooled."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["image", *SHOWN, *COUNTS])
-    for row in [*scores["images"], {"name": "mean", **scores["mean"]}, {"name": "pooled", **scores["pooled"]}]:
-        writer.writerow([row["name"], *(f"{row[key]:.6f}" for key in SHOWN), *(row.get(key, "") for key in COUNTS)])
+    for name, row in _rows(scores):
+        writer.writerow([name, *(f"{row[key]:.6f}" for key in SHOWN), *(row.get(key, "") for key in COUNTS)])
     return stream.getvalue()
 
 

@@ -16,7 +16,7 @@ PALETTE = np.array([
 """Colours of particles, RGB 0 to 255, light enough for dark micrographs."""
 
 
-MEDIAN_COLOUR = "#c2334d"
+BAR_COLOUR, MEDIAN_COLOUR = "#3b7dd8", "#c2334d"
 
 
 def neighbours(labels, reach: int = 2) -> np.ndarray:
@@ -131,35 +131,43 @@ def overlay(pixels, labels, *, opacity: float = 0.35) -> np.ndarray:
     return np.round(grey * (1 - weight) + tint * relief * weight).clip(0, 255).astype(np.uint8)
 
 
-def size_histogram(path, sizes, *, unit: str, title: str = ""):
+def histogram(path, table, *, title: str = ""):
     """Draw the distribution of the square root of the particle areas, as Figure 5 of Mill et al. 2021.
+
+    In nm where the table has them, else in px. Particles that the image border
+    cuts have no true size and are left out, unless there are no others; the
+    picture says how many.
 
     Parameters
     ----------
     path : path-like
         PNG (or SVG, PDF) to be written.
-    sizes : array-like
-        (N,), the square root of each particle's area.
-    unit : str
-        "nm" or "px".
+    table : dict
+        From `particles.measure`.
     title : str
         Such as the micrograph's name.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sizes = np.asarray(sizes, dtype=np.float64)
+    unit = "nm" if len(table["sqrt_area_nm"]) and np.isfinite(table["sqrt_area_nm"]).all() else "px"
+    sizes, cut = np.asarray(table[f"sqrt_area_{unit}"]), np.asarray(table["on_border"], dtype=bool)
+    if cut.all():
+        cut = np.zeros_like(cut)
+    sizes = sizes[~cut]
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    lines = [(f"$N_p$ = {sizes.size}", 12, "black")]
     if sizes.size:
-        axes.hist(sizes, bins=bins(sizes), color="#3b7dd8", edgecolor="white", linewidth=0.6, zorder=2)
+        axes.hist(sizes, bins=bins(sizes), color=BAR_COLOUR, edgecolor="white", linewidth=0.6, zorder=2)
         axes.axvline(np.median(sizes), color=MEDIAN_COLOUR, linewidth=1.4, zorder=3)
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
-    place = {"transform": axes.transAxes, "ha": "right", "va": "top", "bbox": box, "zorder": 4}
-    axes.text(0.975, 0.97, f"$N_p$ = {sizes.size}", fontsize=12, **place)
-    if sizes.size:
-        axes.text(0.975, 0.88, f"median {np.median(sizes):.4g} {unit}", fontsize=10, color=MEDIAN_COLOUR, **place)
+        lines.append((f"median {np.median(sizes):.4g} {unit}", 10, MEDIAN_COLOUR))
+    if cut.any():
+        lines.append((f"{np.count_nonzero(cut)} cut by the border left out", 8, "#555555"))
+    for i, (line, size, colour) in enumerate(lines):
+        axes.text(0.985, 0.97 - 0.08 * i, line, fontsize=size, color=colour, transform=axes.transAxes, ha="right", va="top",
+                  bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}, zorder=4)
     axes.set_xlabel(rf"$\sqrt{{\mathrm{{particle\ area}}}}$ / {unit}")
     axes.set_ylabel("number of particles")
     axes.set_xlim(left=0)
@@ -169,7 +177,7 @@ def size_histogram(path, sizes, *, unit: str, title: str = ""):
     if title:
         axes.set_title(title, loc="left", fontsize=10, color="#555555", parse_math=False)
     with written_whole(path) as temporary:
-        # No date and version in the file, so that the same sizes give the same bytes.
+        # Without the library's version in the file, the same sizes give the same bytes.
         figure.savefig(temporary, metadata={"Software": None} if str(path).lower().endswith(".png") else None)
 
 
