@@ -20,7 +20,7 @@ from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-NEEDS = {"generate": "bpy", "worker": "bpy", "train": "tensorflow", "segment": "tensorflow"}
+NEEDS = {"generate": "bpy", "worker": "bpy", "train": "tensorflow", "segment": "tensorflow", "report": "matplotlib"}
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "keras", "tensorflow")
 
 
@@ -78,9 +78,12 @@ def segment(arguments, reporter):
 
 
 def evaluate(arguments, reporter):
-    from .learn.evaluation import evaluate_folders, report
+    from .learn.evaluation import evaluate_folders, report, write_scores
 
-    scores = evaluate_folders(arguments.truth, arguments.predicted, valid=arguments.valid)
+    scores = evaluate_folders(arguments.truth, arguments.predicted, valid=arguments.valid, exclude=arguments.exclude)
+    if arguments.out:
+        write_scores(arguments.out, scores)
+        reporter.artifact(arguments.out, "scores")
     reporter.done(**scores)
     if not arguments.json:
         print(report(scores))
@@ -98,6 +101,23 @@ def worker(arguments, reporter):
     from .synth.worker import run_worker
 
     run_worker(arguments.out, orders, reporter, make_pair, blender=bpy.app.version_string, device=arguments.device)
+
+
+def report(arguments, reporter):
+    from .files import read_json
+    from .learn.report import write_report
+
+    write_report(
+        arguments.out,
+        dataset=arguments.dataset,
+        run=arguments.run_folder,
+        segmentation=arguments.segmentation,
+        evaluation=read_json(arguments.scores) if arguments.scores else None,
+        title=arguments.title,
+        lead=arguments.lead,
+    )
+    reporter.artifact(arguments.out, "report")
+    reporter.done(out=str(arguments.out))
 
 
 def doctor(arguments, reporter):
@@ -308,11 +328,27 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("truth", type=Path, metavar="TRUTH_DIR", help="folder of true label images")
     add("predicted", type=Path, metavar="PREDICTED_DIR", help="folder of label images with the same names")
     add("--valid", type=Path, metavar="DIR", help="folder of masks of the same names; only their non-zero pixels count")
+    add("--exclude", nargs="+", default=[], metavar="NAME", help="images that are left out, by name without suffix")
+    add("--out", type=Path, metavar="FILE", help="write the scores to a .json, .csv or text file too")
 
     hidden = verbs.add_parser("worker", parents=[common])  # without help text it is not listed
     hidden.add_argument("--out", type=Path, required=True)
     hidden.add_argument("--device", required=True)
     hidden.set_defaults(run=worker)
+
+    add = verb(
+        "report",
+        report,
+        "write a report of a whole series as one HTML file; every part of it is optional",
+        ["report --dataset DATASET --run RUN --segmentation RESULT --scores SCORES.json --out report.html"],
+    ).add_argument
+    add("--dataset", type=Path, metavar="DATASET", help="folder made by generate")
+    add("--run", type=Path, metavar="RUN", dest="run_folder", help="folder made by train")
+    add("--segmentation", type=Path, nargs="+", default=[], metavar="DIR", help="folders made by segment")
+    add("--scores", type=Path, metavar="FILE", help="the last line of 'evaluate --json', as a file")
+    add("--title", default="Nanosynth report", metavar="TEXT", help="headline")
+    add("--lead", default="", metavar="TEXT", help="paragraph below it")
+    add("--out", type=Path, required=True, metavar="FILE", help="the HTML file")
 
     add = verb(
         "doctor",

@@ -11,7 +11,7 @@ from nanosynth import cli
 from nanosynth.errors import NanosynthError
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ["generate", "train", "select", "segment", "evaluate", "doctor"]
+VERBS = ["generate", "train", "select", "segment", "evaluate", "report", "doctor"]
 
 
 @pytest.fixture
