@@ -98,7 +98,7 @@ def _ferets(index, rows, columns, n):
     return largest, smallest
 
 
-def csv_text(table: dict, *, nm_per_px=None, scale_source: str = "") -> str:
+def table_text(table: dict, *, nm_per_px=None, scale_source: str = "") -> str:
     """The particle table as CSV text.
 
     Parameters
@@ -128,6 +128,6 @@ def _text(value):
     return "" if value != value else f"{value:.6g}"
 
 
-def write_csv(path, table: dict, *, nm_per_px=None, scale_source: str = ""):
-    """Write `csv_text` to a file, whole or not at all."""
-    write_text(path, csv_text(table, nm_per_px=nm_per_px, scale_source=scale_source))
+def write_table(path, table: dict, *, nm_per_px=None, scale_source: str = ""):
+    """Write `table_text` to a file, whole or not at all."""
+    write_text(path, table_text(table, nm_per_px=nm_per_px, scale_source=scale_source))

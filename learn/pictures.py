@@ -131,7 +131,7 @@ def overlay(pixels, labels, *, opacity: float = 0.35) -> np.ndarray:
     return np.round(grey * (1 - weight) + tint * relief * weight).clip(0, 255).astype(np.uint8)
 
 
-def histogram(path, table, *, title: str = ""):
+def size_histogram(path, table, *, title: str = ""):
     """Draw the distribution of the square root of the particle areas, as Figure 5 of Mill et al. 2021.
 
     In nm where the table has them, else in px. Particles that the image border
