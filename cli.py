@@ -32,8 +32,13 @@ def generate(arguments, reporter):
     if arguments.scene is not None:
         if arguments.save_blend is None:
             raise NanosynthError("--scene keeps one scene for inspection.", "Add --save-blend FILE.blend.")
+        if arguments.scene < 0:
+            raise NanosynthError(f"--scene {arguments.scene} is below 0.", "Scenes are counted from 0.")
+        from .jobs.child import private_stdout
         from .synth.render import make_pair
 
+        if arguments.json:
+            reporter.stream = private_stdout()  # Blender prints
         make_pair(recipe, arguments.scene, device=arguments.device, save_blend=arguments.save_blend)
         reporter.artifact(arguments.save_blend, "scene")
         reporter.done()
@@ -44,12 +49,17 @@ def generate(arguments, reporter):
 
 
 def train(arguments, reporter):
+    from .learn.run import Run
     from .learn.settings import TrainingSettings, read_settings
     from .learn.training import train
 
+    if arguments.preset is None and (arguments.out / "run.json").exists():
+        settings = Run.open(arguments.out).settings
+    else:
+        settings = read_settings(arguments.preset or "compact")
     train(
         arguments.dataset,
-        changed(read_settings(arguments.preset or "compact"), given(arguments, TrainingSettings)),
+        changed(settings, given(arguments, TrainingSettings)),
         arguments.out,
         validation=arguments.validation,
         truth=arguments.truth,
@@ -60,12 +70,16 @@ def train(arguments, reporter):
 
 
 def select(arguments, reporter):
+    from .learn.model import export
     from .learn.run import Run
 
-    chosen = Run.open(arguments.run_folder).select(epoch=arguments.epoch, best=arguments.best)
+    run = Run.open(arguments.run_folder)
+    chosen = run.select(epoch=arguments.epoch, best=arguments.best)
+    if arguments.export:
+        reporter.artifact(export(run, arguments.export), "model")
     reporter.done(**chosen)
     if not arguments.json:
-        print(f"Selected epoch {chosen['epoch']}.")
+        print(f"Selected epoch {chosen['epoch']}" + (f"; its model is in {arguments.export}." if arguments.export else "."))
 
 
 def segment(arguments, reporter):
@@ -294,12 +308,13 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         "select",
         select,
         "choose the epoch of a run that segments",
-        ["select RUN --best f1", "select RUN --epoch 37"],
+        ["select RUN --best f1", "select RUN --epoch 37 --export MODEL"],
     ).add_argument
     add("run_folder", type=Path, metavar="RUN", help="folder made by train")
     group = add.__self__.add_mutually_exclusive_group(required=True)
     group.add_argument("--epoch", type=int, metavar="N", help="the epoch whose predictions look best to you")
     group.add_argument("--best", choices=["f1"], help="the epoch with the best score on the annotated validation images")
+    add("--export", type=Path, metavar="MODEL", help="also write the chosen epoch as a model, to be copied and shared")
 
     add = verb(
         "segment",

@@ -1,8 +1,9 @@
 """Registering in the bpy wheel, again and again."""
 
 import bpy
-import nanosynth
 import pytest
+
+import nanosynth
 from nanosynth import registration
 
 
