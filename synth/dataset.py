@@ -20,7 +20,19 @@ from PIL import Image, PngImagePlugin
 from .. import __version__
 from ..errors import NanosynthError, explained
 from ..fields import to_dict, to_toml
-from ..files import append_line, mend_lines, read_json, read_lines, sha256, sweep, write_bytes, write_json, write_lines, write_text, written_whole
+from ..files import (
+    append_line,
+    mend_lines,
+    read_json,
+    read_lines,
+    sha256,
+    sweep,
+    write_bytes,
+    write_json,
+    write_lines,
+    write_text,
+    written_whole,
+)
 from .recipe import Recipe, fingerprint, read_recipe
 
 FORMAT = 1

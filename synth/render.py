@@ -15,9 +15,9 @@ from ..files import written_whole
 from .degrade import degrade
 from .labels import training_label
 from .recipe import Recipe
-from .shapes import rotation_matrix
-from .sampling import SceneSample, sample_scene
+from .sampling import sample_scene
 from .scene import BuiltScene, build_scene
+from .shapes import rotation_matrix
 from .templates import load_shapes
 
 

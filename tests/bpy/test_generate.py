@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from nanosynth.fields import to_toml
 from nanosynth.jobs.generate import generate
 from nanosynth.reporting import Reporter

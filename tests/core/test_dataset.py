@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import to_toml
 from nanosynth.synth import dataset as module
 from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.recipe import Recipe, Template, fingerprint, read_recipe
-from PIL import Image
 
 SIDE = 40
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from nanosynth.errors import NanosynthError
 from nanosynth.files import locked
 from nanosynth.jobs import process

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from nanosynth.synth.labels import training_label
 
 RADII = (0, 0.5, 1, 1.42, 2, 2.9, 3, 5, 40.3)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import ndimage
+
 from nanosynth.learn.prediction import MARGIN, OVERLAP, TILE, _cuts, _weights, predict_probability
 from nanosynth.learn.settings import Preprocess, TrainingSettings
-from scipy import ndimage
 
 
 class Blur:
