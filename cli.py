@@ -360,7 +360,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("--dataset", type=Path, metavar="DATASET", help="folder made by generate")
     add("--run", type=Path, metavar="RUN", dest="run_folder", help="folder made by train")
     add("--segmentation", type=Path, nargs="+", default=[], metavar="DIR", help="folders made by segment")
-    add("--scores", type=Path, metavar="FILE", help="the last line of 'evaluate --json', as a file")
+    add("--scores", type=Path, metavar="FILE", help="JSON file that 'evaluate --out' wrote")
     add("--title", default="Nanosynth report", metavar="TEXT", help="headline")
     add("--lead", default="", metavar="TEXT", help="paragraph below it")
     add("--out", type=Path, required=True, metavar="FILE", help="the HTML file")
