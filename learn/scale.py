@@ -28,8 +28,15 @@ LARGEST = 0.5
 """The largest particle diameter that is searched for, as a share of the image's shorter side."""
 SMALLEST = 9.0
 """The smallest particle diameter that is searched for, in image px."""
+TARGET = 0.9
+"""Size that the search aims at, to the median of the training. Below 1, since particles that are too large are split
+and textured ground is taken for them, while somewhat smaller ones only lose detail."""
+TOLERANCE = 0.5
+"""How far the logarithm of a particle's diameter may be from that of the size aimed at (standard deviation)."""
 TRIAL_PIXELS = 450_000
 """A trial predicts at most so many network px; at finer zooms it is made on a part of the image."""
+MISFIT = 1.8
+"""Particles that many times too large or too small give rise to doubt."""
 MAX_PIXELS = 400_000_000
 """The largest image, in network px, that is predicted."""
 
@@ -50,8 +57,10 @@ class Trial:
         Their typical (area-weighted geometric mean) diameter in network px; 0 if there are none.
     covered : float
         Share of the examined part covered by particles.
+    explained : float
+        Share covered, each particle weighted by its quality: size fit, form and confidence.
     score : float
-        Share covered, each particle weighted by size fit, form and confidence.
+        `explained` times the mean quality of the particles, in which specks count as much as the large ones.
     share : float
         Share of the image that was examined.
     """
@@ -61,6 +70,7 @@ class Trial:
     count: int
     found_px: float
     covered: float
+    explained: float
     score: float
     share: float
 
@@ -76,7 +86,7 @@ class Scale:
     source : str
         "nm per pixel", "diameter" or "search".
     diameter_px : float
-        Particle diameter in image px that this zoom brings to the trained median.
+        Particle diameter in image px that this zoom brings to the median of the training.
     trials : list of Trial
         What the search tried, from coarse to fine.
     doubts : list of str
@@ -163,25 +173,24 @@ def search_scale(model: Model, pixels: np.ndarray, *, threshold: float, min_area
         return Scale(native, "search", trained / native, trials, doubts)
 
     # The sizes found at the best rung say by how much it misses the right zoom.
-    step = (_typical(model) / best.found_px) if best.found_px else 1.0
+    step = TARGET * trained / best.found_px
     refined = attempt(best.zoom * min(max(step, 1 / LADDER), LADDER))
     trials = sorted([*trials, refined], key=lambda t: t.zoom)
     if refined.score >= 0.95 * best.score:
         best = refined
-    misfit = best.found_px / _typical(model)
-    if not 1 / 1.6 < misfit < 1.6:
-        doubts.append(f"the particles found are {misfit:.2g} times as large as those of the training")
-    rivals = [t for t in trials if t.score > 0.8 * best.score and abs(math.log(t.zoom / best.zoom)) > math.log(1.9)]
+    misfit = best.found_px / (TARGET * trained)
+    if not 1 / MISFIT < misfit < MISFIT:
+        doubts.append(f"the particles found are {misfit:.2g} times as large as they should be at the best scale")
+    rivals = [t for t in trials if t.explained > 0.8 * best.explained and abs(math.log(t.zoom / best.zoom)) > math.log(1.9)]
     if rivals:
-        rival = max(rivals, key=lambda t: t.score)
+        rival = max(rivals, key=lambda t: t.explained)
         doubts.append(f"particles of about {rival.diameter_px:.0f} px fit nearly as well as particles of about {best.diameter_px:.0f} px")
     return Scale(best.zoom, "search", best.diameter_px, trials, doubts)
 
 
-def _typical(model):
-    """Area-weighted geometric mean diameter of the training particles: median * exp(2 s^2) for a log-normal (Hatch and Choate 1929)."""
-    median, spread = model.diameter_px
-    return median * math.exp(2 * spread**2)
+def found_diameter(area: np.ndarray) -> float:
+    """Typical diameter of particles with these areas: the geometric mean, weighted by area lest specks rule it. 0 if there are none."""
+    return float(np.exp(np.average(np.log(4 * area / np.pi) / 2, weights=area))) if area.size else 0.0
 
 
 def _attempt(model, pixels, busy, bounds, zoom, threshold, min_area_px, dynamic_px):
@@ -194,15 +203,14 @@ def _attempt(model, pixels, busy, bounds, zoom, threshold, min_area_px, dynamic_
     trained = model.diameter_px[0]
     share = part.size / pixels.size
     if not area.size:
-        return Trial(zoom, trained / zoom, 0, 0.0, 0.0, 0.0, share)
-    diameter = np.sqrt(4 * area / np.pi)
-    found = float(np.exp(np.average(np.log(diameter), weights=area)))
-    tolerance = max(model.diameter_px[1], 0.3)
-    fit = np.exp(-0.5 * (np.log(diameter / _typical(model)) / tolerance) ** 2)
+        return Trial(zoom, trained / zoom, 0, 0.0, 0.0, 0.0, 0.0, share)
+    misses = np.log(np.sqrt(4 * area / np.pi) / (TARGET * trained))
+    quality = np.exp(-0.5 * (misses / TOLERANCE) ** 2) * form * confidence
     # A part is chosen for its detail, so it holds more than its share of the particles.
     richer = float(_busy_mean(busy, window, pixels.shape) / max(busy.mean(), 1e-9)) if share < 1 else 1.0
-    score = float((area * fit * form * confidence).sum() / probability.size / max(richer, 1e-3))
-    return Trial(zoom, trained / zoom, int(area.size), found, float(area.sum() / probability.size), score, share)
+    explained = float((area * quality).sum() / probability.size / max(richer, 1e-3))
+    covered = float(area.sum() / probability.size)
+    return Trial(zoom, trained / zoom, int(area.size), found_diameter(area), covered, explained, explained * float(quality.mean()), share)
 
 
 def _qualities(labels, probability):

@@ -1,0 +1,341 @@
+"""Segments micrographs with a trained network: scale, probability, instances, tables and pictures."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from skimage.segmentation import expand_labels
+
+from .. import __version__
+from ..errors import NanosynthError
+from ..fields import flag, number, text, to_dict
+from ..files import write_json
+from ..reporting import Clock, Reporter
+from .images import Micrograph, list_images, read_micrograph, write_grey, write_labels
+from .particles import measure, write_table
+from .pictures import overlay, size_histogram
+from .postprocess import separate
+from .prediction import Model, predict_probability
+from .scale import MISFIT, Scale, found_diameter, resize, scale_of_diameter, scale_of_nm, search_scale, zoomed
+
+
+@dataclass(frozen=True)
+class SegmentationOptions:
+    """How images are brought to scale and predictions become instances. Sizes are relative to the training particles unless a unit is given."""
+
+    scale: str = text(
+        "auto",
+        "How the particles are brought to the trained size: by nm per pixel, by a search, or 'auto': the first if known, else the second.",
+        choices=("auto", "nm", "search"),
+    )
+    diameter: float = number(0.0, "Typical particle diameter in the image; goes before 'scale'. 0: not known.", unit="px", low=0.0, high=1e5)
+    nm_per_px: float = number(0.0, "Width of an image pixel; goes before what the file says. 0: not known.", unit="nm", low=0.0, high=1e6)
+    crop_bottom: str = text("auto", "Rows at the bottom that are not part of the micrograph: a number, or 'auto' to have a banner found.")
+    threshold: float = number(0.0, "Probability above which a pixel belongs to a particle. 0: the threshold of the training.", low=0.0, high=1.0)
+    min_area: float = number(0.04, "Smaller particles are left out: share of the area of the trained median particle.", low=0.0, high=10.0)
+    min_area_nm2: float = number(0.0, "The same as an area. 0: use the share.", unit="nm2", low=0.0, high=1e12)
+    dynamic_share: float = number(
+        0.1, "Two peaks of the distance map are one particle if the lower rises above the saddle by no more than this share of its height.", low=0.0, high=1.0
+    )
+    dynamic: float = number(0.03, "Or by no more than this share of the trained median diameter.", low=0.0, high=10.0)
+    dynamic_nm: float = number(0.0, "The latter as a length. 0: use the share.", unit="nm", low=0.0, high=1e6)
+    flips: bool = flag(False, "Average the predictions of the image and its mirror images: four times the time.")
+
+    def check(self):
+        if self.crop_bottom != "auto" and not self.crop_bottom.isdecimal():
+            yield "crop_bottom", f"= {self.crop_bottom!r} is neither a number of rows nor 'auto'.", "Write auto, 0 or the number of rows in px."
+
+    @property
+    def crop(self):
+        """`crop_bottom` as `read_micrograph` takes it."""
+        return "auto" if self.crop_bottom == "auto" else int(self.crop_bottom)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What `segment` found. Arrays have the size of the whole image, the banner's rows being 0.
+
+    Attributes
+    ----------
+    probability : ndarray (H, W), float32
+    mask : ndarray (H, W), bool
+    labels : ndarray (H, W), int32
+        0 background, 1..N particles.
+    table : dict of equally long columns
+        See `particles.measure`.
+    scale : Scale
+    warnings : list of str
+    """
+
+    probability: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray
+    table: dict
+    scale: Scale
+    warnings: list[str] = field(default_factory=list)
+
+
+def segment(model: Model, micrograph: Micrograph, options: SegmentationOptions | None = None, *, progress=None) -> Segmentation:
+    """Find the particles of one micrograph.
+
+    The image is brought to network scale, predicted, thresholded, opened by area
+    and separated there, where the parameters hold whatever the image's own
+    scale; the result is then brought back to image pixels.
+
+    Parameters
+    ----------
+    model : Model
+    micrograph : Micrograph
+    options : SegmentationOptions, optional
+    progress : callable, optional
+        Called with the share of the prediction that is done.
+
+    Raises
+    ------
+    NanosynthError
+        If an option needs a nm per pixel that nobody states.
+    """
+    options = options or SegmentationOptions()
+    pixels = micrograph.pixels
+    threshold = options.threshold or model.settings.threshold
+    warnings = list(micrograph.notes)
+
+    scale = _scale(model, micrograph, options, threshold, warnings)
+    probability = predict_probability(model, zoomed(pixels, scale.zoom), flips=options.flips, progress=progress)
+    labels = _separated(model, probability, scale.zoom, micrograph.nm_per_px, threshold, options)
+    misfit = found_diameter(np.bincount(labels[labels > 0])[1:]) / model.diameter_px[0]
+    if not misfit:
+        warnings.append("no particles were found")
+    elif scale.source != "search" and not 1 / MISFIT < misfit < MISFIT:
+        warnings.append(
+            f"at the scale given by {scale.source} the particles are {misfit:.2g} times as large as those of the training; "
+            "a wrong scale splits or misses particles: check it, or let it be searched with --scale search"
+        )
+    warnings += scale.doubts
+
+    agreed = _agreeing(probability, labels, threshold)
+    mask = resize(agreed, pixels.shape) > threshold
+    labels = enlarge_labels(labels, mask)
+    below = ((0, micrograph.banner_px), (0, 0))
+    labels = np.pad(labels, below)
+    probability = np.pad(resize(probability, pixels.shape), below)
+    table = measure(labels, np.pad(pixels, below), nm_per_px=micrograph.nm_per_px)
+    return Segmentation(probability, labels > 0, labels, table, scale, warnings)
+
+
+def _scale(model, micrograph, options, threshold, warnings):
+    if options.diameter > 0:
+        return scale_of_diameter(model, options.diameter)
+    if options.scale != "search" and micrograph.nm_per_px and model.nm_per_px:
+        return scale_of_nm(model, micrograph.nm_per_px)
+    if options.scale == "nm":
+        lacking = "the model's training" if micrograph.nm_per_px else str(micrograph.path)
+        raise NanosynthError(f"{lacking}: nm per pixel is not known.", "Give it with --nm-per-px, or use --scale search.")
+    # Areas in nm have no meaning before the zoom is known; the search uses the relative ones.
+    min_area_px, dynamic_px = _relative(model, options)
+    return search_scale(model, micrograph.pixels, threshold=threshold, min_area_px=min_area_px, dynamic_px=dynamic_px)
+
+
+def _relative(model, options):
+    median = model.diameter_px[0]
+    return options.min_area * np.pi / 4 * median**2, options.dynamic * median
+
+
+def _separated(model, probability, zoom, nm_per_px, threshold, options):
+    min_area_px, dynamic_px = _relative(model, options)
+    if (options.min_area_nm2 or options.dynamic_nm) and not nm_per_px:
+        raise NanosynthError("min_area_nm2 and dynamic_nm need the nm per pixel of the image.", "Give it with --nm-per-px.")
+    if options.min_area_nm2:
+        min_area_px = options.min_area_nm2 * (zoom / nm_per_px) ** 2
+    if options.dynamic_nm:
+        dynamic_px = options.dynamic_nm * zoom / nm_per_px
+    trained = model.settings
+    labels = separate(
+        probability,
+        threshold=threshold,
+        min_area_px=min_area_px,
+        dynamic_px=dynamic_px,
+        dynamic_share=options.dynamic_share,
+        grow_px=trained.border_radius_px,
+    )
+    # The training label took the same width from the free edges.
+    return expand_labels(labels, trained.border_radius_px) if trained.border_outline else labels
+
+
+def _agreeing(probability, labels, threshold):
+    """The probability, changed where opening and growing have changed its verdict, so that it can be resized and thresholded."""
+    agreed = np.where(labels > 0, np.maximum(probability, threshold + 0.25 * (1 - threshold)), probability)
+    agreed[(labels == 0) & (probability > threshold)] = 0
+    return agreed
+
+
+def enlarge_labels(labels: np.ndarray, mask: np.ndarray, rows_at_once: int = 256) -> np.ndarray:
+    """Bring labels to the size of a mask, with smooth borders between them.
+
+    Each pixel of the mask takes the label with the largest bilinear weight among
+    the four label pixels around its centre, the background not counting.
+
+    Parameters
+    ----------
+    labels : ndarray (h, w), int32
+    mask : ndarray (H, W), bool
+        The same field of view, in another number of pixels.
+    rows_at_once : int
+        Rows worked on at a time; bounds the memory.
+
+    Returns
+    -------
+    ndarray (H, W), int32
+        Numbered 1..N without gaps, in the order of `labels`.
+    """
+    if labels.shape == mask.shape:
+        result = np.where(mask, labels, 0)
+    else:
+        (top, bottom, down), (left, right, across) = (_between(n, m) for n, m in zip(mask.shape, labels.shape, strict=True))
+        result = np.zeros(mask.shape, np.int32)
+        for first in range(0, len(mask), rows_at_once):
+            block = slice(first, first + rows_at_once)
+            y, x = down[block, None], across[None, :]
+            corners = [labels[r[block]][:, c] for r in (top, bottom) for c in (left, right)]
+            weights = [(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x]
+            best = np.zeros(corners[0].shape, np.float32)
+            for corner in corners:
+                vote = sum(np.where(other == corner, weight, 0) for other, weight in zip(corners, weights, strict=True))
+                wins = (corner > 0) & (vote > best) & mask[block]
+                result[block][wins] = corner[wins]
+                best[wins] = vote[wins]
+    present = np.bincount(result.ravel(), minlength=1) > 0
+    present[0] = False
+    return (np.cumsum(present) * present).astype(np.int32)[result]
+
+
+def _between(count, source):
+    """For each of `count` pixel centres: the source pixels before and after it, and the share of the latter."""
+    place = np.clip((np.arange(count) + 0.5) * source / count - 0.5, 0, source - 1)
+    before = np.floor(place).astype(np.intp)
+    return before, np.minimum(before + 1, source - 1), (place - before).astype(np.float32)
+
+
+def segment_files(model: Model, paths, out, options: SegmentationOptions | None = None, reporter: Reporter | None = None) -> dict:
+    """Segment images and write the results of each.
+
+    `out` receives probability/NAME.png (8-bit, 255 = certain), mask/NAME.png (0
+    or 255), instances/NAME.png (16-bit; .tif beyond 65,535 particles),
+    overlay/NAME.png, particles/NAME.csv, histogram/NAME.png, and
+    segmentation.json. NAME is the image's name without its suffix; of several
+    with the same, the second gets NAME-2 and so on.
+
+    Parameters
+    ----------
+    model : Model
+    paths : list of path-like
+        Images and folders of images.
+    out : path-like
+        Folder of the results; existing files are replaced one by one.
+    options : SegmentationOptions, optional
+    reporter : Reporter, optional
+
+    Returns
+    -------
+    dict
+        What segmentation.json holds.
+
+    Raises
+    ------
+    NanosynthError
+        At the end, if some images could not be segmented; the others are done then.
+    """
+    options, reporter, out = options or SegmentationOptions(), reporter or Reporter(), Path(out)
+    images = list_images(paths)
+    names = output_names(images)
+    record = {
+        "versions": {"nanosynth": __version__, "python": platform.python_version()},
+        "model": model.provenance,
+        "options": to_dict(options),
+        "images": [],
+    }
+    failed = []
+    reporter.started("segment", text=f"Segmenting {len(images)} image{'s' * (len(images) != 1)}", images=len(images))
+    clock = Clock(len(images))
+    try:
+        for number_done, (path, name) in enumerate(zip(images, names, strict=True)):
+
+            def progress(share, before=number_done, path=path):
+                done = before + 0.9 * share
+                reporter.progress(done, len(images), path.name, clock.seconds_left(done))
+
+            begun = time.monotonic()
+            try:
+                micrograph = read_micrograph(path, nm_per_px=options.nm_per_px or None, crop_bottom=options.crop)
+                found = segment(model, micrograph, options, progress=progress)
+            except NanosynthError as error:
+                failed.append(path.name)
+                reporter.error(error.message, error.remedy, image=str(path))
+                record["images"].append({"name": name, "image": str(path), "error": str(error)})
+                continue
+            for message in found.warnings:
+                reporter.warning(f"{path.name}: {message}.", image=str(path))
+            files = _write(out, name, micrograph, found, reporter)
+            seconds = round(time.monotonic() - begun, 2)
+            record["images"].append(_entry(name, micrograph, found, files, seconds))
+            reporter.progress(number_done + 1, len(images), path.name, clock.seconds_left(number_done + 1))
+    finally:
+        write_json(out / "segmentation.json", record)
+    reporter.artifact(out / "segmentation.json", "segmentation")
+    if failed:
+        raise NanosynthError(
+            f"{len(failed)} of {len(images)} images could not be segmented: {', '.join(failed)}.",
+            f"See the messages above; the results of the others are in {out}.",
+        )
+    reporter.done(out=str(out), images=len(images), particles=sum(e["particles"] for e in record["images"]))
+    return record
+
+
+def output_names(images) -> list[str]:
+    """A name for the results of each image: its stem, numbered from the second of the same stem on (capitals do not matter)."""
+    stems = [Path(image).stem for image in images]
+    taken, names = {stem.casefold() for stem in stems}, []
+    used = set()
+    for stem in stems:
+        name, count = stem, 1
+        while name.casefold() in used or (count > 1 and name.casefold() in taken):
+            count += 1
+            name = f"{stem}-{count}"
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _write(out, name, micrograph, found, reporter):
+    nm = micrograph.nm_per_px
+    places = {role: out / role / f"{name}.png" for role in ("probability", "mask", "instances", "overlay", "histogram")}
+    places["particles"] = out / "particles" / f"{name}.csv"
+    write_grey(places["probability"], np.round(found.probability * 255).astype(np.uint8), nm_per_px=nm)
+    write_grey(places["mask"], found.mask.astype(np.uint8) * 255, nm_per_px=nm)
+    places["instances"] = write_labels(places["instances"], found.labels, nm_per_px=nm)
+    whole = read_micrograph(micrograph.path, crop_bottom=0).pixels if micrograph.banner_px else micrograph.pixels
+    write_grey(places["overlay"], overlay(whole, found.labels), nm_per_px=nm)
+    write_table(places["particles"], found.table, nm_per_px=nm, scale_source=micrograph.scale_source)
+    size_histogram(places["histogram"], found.table, title=micrograph.path.name)
+    for role, path in places.items():
+        reporter.artifact(path, role, image=str(micrograph.path))
+    return {role: path.relative_to(out).as_posix() for role, path in places.items()}
+
+
+def _entry(name, micrograph, found, files, seconds):
+    return {
+        "name": name,
+        "image": str(micrograph.path),
+        "particles": int(found.labels.max(initial=0)),
+        "nm_per_px": micrograph.nm_per_px,
+        "nm_per_px_source": micrograph.scale_source,
+        "banner_px": micrograph.banner_px,
+        "scale": asdict(found.scale),
+        "warnings": found.warnings,
+        "seconds": seconds,
+        "files": files,
+    }

@@ -1,0 +1,197 @@
+import csv
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nanosynth.errors import NanosynthError
+from nanosynth.fields import from_dict
+from nanosynth.learn.images import Micrograph, read_labels, read_mask, write_grey
+from nanosynth.learn.metrics import match_instances
+from nanosynth.learn.segmentation import SegmentationOptions, enlarge_labels, output_names, segment, segment_files
+from nanosynth.reporting import Reporter
+
+FAKES = runpy.run_path(str(Path(__file__).with_name("fakes.py")))
+Threshold, discs = FAKES["Threshold"], FAKES["discs"]
+
+
+class Recorder(Reporter):
+    def __init__(self):
+        self.messages = []
+
+    def send(self, kind, **values):
+        self.messages.append((kind, values))
+
+    def of(self, kind):
+        return [values for k, values in self.messages if k == kind]
+
+
+def micrograph(pixels, nm_per_px=None, banner_px=0):
+    return Micrograph(Path("image.png"), pixels, nm_per_px, "given by the user" if nm_per_px else "none", banner_px)
+
+
+def options(**values):
+    return from_dict(SegmentationOptions, values)
+
+
+def save(path, pixels):
+    write_grey(path, np.uint8(np.round(pixels * 255)))
+    return path
+
+
+@pytest.mark.parametrize("diameter", [20, 32, 90])
+def test_every_particle_is_found_at_its_place_whatever_the_scale(diameter):
+    pixels, truth = discs((300, 380), diameter, np.random.default_rng(diameter))
+    found = segment(Threshold(), micrograph(pixels), options(diameter=diameter))
+    assert found.scale.zoom == pytest.approx(32 / diameter)
+    assert found.labels.shape == found.mask.shape == found.probability.shape == pixels.shape
+    assert found.labels.dtype == np.int32 and found.probability.dtype == np.float32
+    assert match_instances(truth, found.labels, iou=0.85)["f1"] == 1
+    assert len(found.table["label"]) == truth.max() == found.labels.max()
+    np.testing.assert_array_equal(found.mask, found.labels > 0)
+
+
+def test_nm_per_pixel_of_image_and_model_set_the_scale():
+    pixels, truth = discs((300, 300), 64, np.random.default_rng(1))
+    found = segment(Threshold(nm_per_px=5.0), micrograph(pixels, 2.5), options())
+    assert found.scale.source == "nm per pixel" and found.scale.zoom == 0.5
+    assert found.labels.max() == truth.max()
+    assert not found.warnings
+    np.testing.assert_allclose(found.table["diameter_nm"], 2.5 * found.table["diameter_px"])
+
+
+def test_a_scale_that_does_not_fit_is_warned_of_and_the_search_mends_it():
+    pixels, truth = discs((300, 300), 64, np.random.default_rng(1))
+    model = Threshold(nm_per_px=5.0, selective=False)
+    wrong = segment(model, micrograph(pixels, 5.0), options())
+    assert any("--scale search" in message for message in wrong.warnings)
+    mended = segment(Threshold(nm_per_px=5.0), micrograph(pixels, 5.0), options(scale="search"))
+    assert mended.scale.source == "search" and mended.scale.diameter_px == pytest.approx(64, rel=0.25)
+    assert mended.labels.max() == truth.max()
+
+
+def test_without_nm_the_scale_is_searched():
+    pixels, _ = discs((250, 250), 50, np.random.default_rng(4))
+    found = segment(Threshold(nm_per_px=5.0), micrograph(pixels), options())
+    assert found.scale.source == "search" and found.scale.trials
+    with pytest.raises(NanosynthError, match="nm per pixel is not known"):
+        segment(Threshold(nm_per_px=5.0), micrograph(pixels), options(scale="nm"))
+
+
+def test_the_banner_rows_are_empty():
+    pixels, truth = discs((200, 260), 32, np.random.default_rng(2))
+    found = segment(Threshold(), micrograph(pixels, banner_px=37), options(diameter=32))
+    assert found.labels.shape == (237, 260)
+    assert not found.labels[200:].any() and not found.probability[200:].any()
+    assert found.labels.max() == truth.max()
+
+
+def test_small_areas_are_left_out():
+    pixels, truth = discs((300, 300), 40, np.random.default_rng(3), share=0.1)
+    small, _ = discs((300, 60), 10, np.random.default_rng(5), share=0.1)
+    both = np.hstack([pixels, small])
+    model = Threshold(diameter_px=40)
+    assert segment(model, micrograph(both), options(diameter=40, min_area=0.001)).labels.max() > truth.max()
+    assert segment(model, micrograph(both), options(diameter=40, min_area=0.2)).labels.max() == truth.max()
+    assert segment(model, micrograph(both, 2.0), options(diameter=40, min_area_nm2=4 * 250)).labels.max() == truth.max()
+    with pytest.raises(NanosynthError, match="--nm-per-px"):
+        segment(model, micrograph(both), options(diameter=40, min_area_nm2=1000))
+
+
+def test_the_gap_that_training_opens_is_closed():
+    rows, columns = np.mgrid[:80, :120] + 0.5
+    pixels = np.full((80, 120), 0.2, np.float32)
+    for x in (43, 76):
+        pixels[np.hypot(rows - 40, columns - x) < 16.4] = 0.8
+    pixels[:, 59] = pixels[:, 60] = 0.2
+    open_, closed = (
+        segment(Threshold(border_radius_px=radius, selective=False), micrograph(pixels), options(diameter=32)).labels for radius in (0.0, 1.0)
+    )
+    assert open_.max() == closed.max() == 2
+    middle = np.s_[38:42, 59:61]
+    assert not open_[middle].any() and closed[middle].all()
+    # The free edges stay where they are.
+    np.testing.assert_array_equal(open_[:, :50] > 0, closed[:, :50] > 0)
+
+
+def test_nothing_found_is_said():
+    pixels = np.full((90, 90), 0.2, np.float32)
+    pixels[0, 0] = 1
+    found = segment(Threshold(), micrograph(pixels), options())
+    assert found.labels.max() == 0 and len(found.table["label"]) == 0
+    assert "no particles were found" in found.warnings
+
+
+def test_labels_are_enlarged_smoothly_and_in_place():
+    rows, columns = np.mgrid[:24, :30]
+    small = np.where(rows + 0.9 * columns < 25, 1, 2).astype(np.int32)
+    rows, columns = (np.mgrid[:240, :300] + 0.5) / 10 - 0.5
+    line = np.where(rows + 0.9 * columns < 24.95, 1, 2)
+    large = enlarge_labels(small, np.ones((240, 300), bool), rows_at_once=64)
+    nearest = np.kron(small, np.ones((10, 10), np.int32))
+    assert (large != line).mean() < 0.6 * (nearest != line).mean()
+    mask = np.zeros((240, 300), bool)
+    mask[:, :20] = True
+    only = enlarge_labels(small, mask)
+    assert not only[~mask].any() and set(np.unique(only)) == {0, 1}
+
+
+def test_labels_are_reduced_by_sampling_centres():
+    small = np.zeros((60, 90), np.int32)
+    small[6:30, 9:60] = 4
+    reduced = enlarge_labels(small, np.ones((20, 30), bool))
+    expected = np.zeros((20, 30), int)
+    expected[2:10, 3:20] = 1
+    np.testing.assert_array_equal(reduced, expected)
+
+
+def test_files_and_their_record(tmp_path):
+    pixels, truth = discs((200, 240), 32, np.random.default_rng(8))
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    images = [save(tmp_path / "in" / "größe a.png", pixels), save(tmp_path / "in" / "sub" / "größe a.tif", pixels[:150])]
+    seen = Recorder()
+    out = tmp_path / "out put"
+    record = segment_files(Threshold(), images, out, options(diameter=32, nm_per_px=2.0), seen)
+    assert record == json.loads((out / "segmentation.json").read_text("utf-8"))
+    names = ["größe a", "größe a-2"]
+    assert [entry["name"] for entry in record["images"]] == names
+    for name, shape in zip(names, [(200, 240), (150, 240)], strict=True):
+        for role in ("probability", "mask", "instances", "overlay", "histogram"):
+            assert (out / role / f"{name}.png").stat().st_size > 0
+        labels = read_labels(out / "instances" / f"{name}.png")
+        assert labels.shape == shape
+        np.testing.assert_array_equal(read_mask(out / "mask" / f"{name}.png"), labels > 0)
+        with open(out / "particles" / f"{name}.csv", encoding="utf-8", newline="") as file:
+            assert len(list(csv.DictReader(file))) == labels.max()
+    assert record["images"][0]["particles"] == truth.max()
+    entry = record["images"][0]
+    assert entry["scale"]["source"] == "diameter" and entry["nm_per_px"] == 2.0
+    assert record["model"] == Threshold.provenance and record["options"]["diameter"] == 32
+    assert len(seen.of("artifact")) == 13 and seen.of("progress")[-1]["done"] == 2
+    assert not list(out.rglob(".*"))
+
+
+def test_a_bad_image_does_not_stop_the_rest(tmp_path):
+    pixels, _ = discs((100, 100), 32, np.random.default_rng(8))
+    good = [save(tmp_path / f"{name}.png", pixels) for name in "ac"]
+    (tmp_path / "b.png").write_bytes(b"no image at all")
+    seen = Recorder()
+    with pytest.raises(NanosynthError, match=r"1 of 3 images .*b\.png"):
+        segment_files(Threshold(), [tmp_path], tmp_path / "out", options(diameter=32), seen)
+    assert sorted(p.name for p in (tmp_path / "out" / "instances").iterdir()) == [p.name for p in good]
+    record = json.loads((tmp_path / "out" / "segmentation.json").read_text("utf-8"))
+    assert [("error" in entry) for entry in record["images"]] == [False, True, False]
+    assert len(seen.of("error")) == 1 and "b.png" in seen.of("error")[0]["message"]
+
+
+def test_names_do_not_clash():
+    assert output_names(["x/a.png", "y/b.png"]) == ["a", "b"]
+    assert output_names(["x/a.png", "y/A.tif", "a-2.png", "z/a.bmp"]) == ["a", "A-3", "a-2", "a-4"]
+
+
+@pytest.mark.parametrize("value", ["bottom", "-3", "1.5"])
+def test_a_wrong_crop_is_refused(value):
+    with pytest.raises(NanosynthError, match="crop_bottom"):
+        options(crop_bottom=value)
