@@ -24,8 +24,8 @@ TEXTURE_PX, TEXTURES = 512, 12
 """Side and number of the 1/f textures kept ready; patches take random cuts of them."""
 TEXTURE_SLOPE = (0.6, 2.2)
 """Exponent b of the textures' amplitude spectrum 1/f^b: fine grain to clouds."""
-CHARACTERS = "0123456789abcdefghnmkuxABCDEFGHIKMSTVXZ()µ.:,=-+ "
-UNITS = ("nm", "µm", "um", "kV", "kx", "mm", "KX", "Pa", "WD", "SE", "HV", "mag")
+CHARACTERS = "0123456789abcdefghnmkuxABCDEFGHIKMSTVXZ().:,=-+ "
+UNITS = ("nm", "um", "mm", "kV", "kx", "KX", "Pa", "WD", "SE", "HV", "mag")
 
 
 @dataclass

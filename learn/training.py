@@ -30,7 +30,7 @@ from .settings import TrainingSettings
 from .unet import build_unet, parameter_count
 
 LOCK = ".train.lock"
-GRACE = 1.5
+GRACE = 1.0
 """Seconds after a signal to stop in which a running step may end by itself."""
 REPORT_EVERY = 1.0
 """Seconds between two progress messages."""
