@@ -321,12 +321,12 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         segment,
         "segment real micrographs with a trained network",
         [
-            "segment models/compact image.tif --out RESULT",
+            "segment sio2 image.tif --out RESULT",
             "segment RUN folder_of_images --nm-per-px 1.5 --crop-bottom 120 --out RESULT",
-            "segment models/compact image.png --diameter 40 --out RESULT",
+            "segment sio2 image.png --diameter 40 --out RESULT",
         ],
     ).add_argument
-    add("model", type=Path, metavar="RUN_OR_MODEL", help="folder of a run with a selected epoch, or of a model")
+    add("model", type=Path, metavar="RUN_OR_MODEL", help="folder of a run or of a model, or the name of a shipped model such as sio2")
     add("images", type=Path, nargs="+", metavar="IMAGES", help="TIFF, PNG, JPEG or BMP files, or folders of them")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     if chosen == "segment":

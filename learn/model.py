@@ -18,6 +18,8 @@ from .settings import TrainingSettings
 from .unet import build_unet
 
 FORMAT = 1
+MODELS = Path(__file__).resolve().parent.parent / "models"
+"""The models that are shipped, a folder each."""
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Model:
 
 
 def load_model(path) -> Model:
-    """Load a network from the folder of a model or of a run.
+    """Load a network from the folder of a model or of a run, or by the name of a shipped model such as `sio2`.
 
     A run gives its selected epoch, else the best by F1, else the last.
 
@@ -73,12 +75,17 @@ def load_model(path) -> Model:
         If the folder is neither, or its weights are missing or damaged.
     """
     path = Path(path)
+    if not path.exists() and (MODELS / path).is_dir():
+        path = MODELS / path
     if (path / "model.json").is_file():
         described, weights = read_json(path / "model.json"), path / "model.weights.h5"
     elif (path / "run.json").is_file():
         described, weights = describe(Run.open(path))
     else:
-        raise NanosynthError(f"{path}: neither a model nor a training run.", "Name a folder with model.json or run.json.")
+        shipped = ", ".join(sorted(p.parent.name for p in MODELS.glob("*/model.json"))) or "none"
+        raise NanosynthError(
+            f"{path}: neither a model nor a training run.", f"Name a folder with model.json or run.json, or a shipped model ({shipped})."
+        )
     if described.get("format", 0) > FORMAT:
         raise NanosynthError(f"{path}: a model of format {described['format']}; this Nanosynth reads up to {FORMAT}.", "Update Nanosynth.")
     settings = from_dict(TrainingSettings, described["settings"], source=str(path / "model.json"))
