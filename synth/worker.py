@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from .dataset import Dataset
@@ -19,7 +18,7 @@ def run_worker(out, orders, reporter, make_pair, *, blender: str, device: str = 
         Of dicts: {"scene": index}, at last {"stop": True}.
     reporter : Reporter
         Gets an `artifact` of role "pair" with the manifest's `record` and the
-        process's `memory_mb` for each pair.
+        process's peak `memory_mb` for each pair.
     make_pair : callable
         `synth.render.make_pair`, or one that takes and gives the same.
     blender : str
@@ -32,15 +31,15 @@ def run_worker(out, orders, reporter, make_pair, *, blender: str, device: str = 
     while "scene" in (order := orders.get()):
         pair = make_pair(dataset.recipe, order["scene"], device=device)
         record = dataset.write_pair(pair)
-        reporter.artifact(dataset.paths(order["scene"]).image, "pair", record=record, memory_mb=memory_mb())
+        reporter.artifact(dataset.paths(order["scene"]).image, "pair", record=record, memory_mb=peak_memory_mb())
 
 
-def memory_mb() -> float | None:
-    """Memory this process holds (elsewhere than on Linux: has held at most); None where nothing tells it."""
+def peak_memory_mb() -> float | None:
+    """The most memory this process has held; None where nothing tells it."""
     try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    except OSError:
+        with open("/proc/self/status") as file:  # Linux: getrusage's peak would include the parent's
+            return next(int(line.split()[1]) / 2**10 for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
         pass
     try:
         import resource

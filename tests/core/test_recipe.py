@@ -1,0 +1,102 @@
+"""The recipe: round trips, validation that names field, value, bound and unit."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nanosynth.errors import NanosynthError
+from nanosynth.fields import canonical, from_dict, reference, to_dict, to_toml, walk
+from nanosynth.synth.recipe import PRESETS, Recipe, fingerprint, read_recipe
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.parametrize("preset", sorted(p.stem for p in PRESETS.glob("*.toml")))
+def test_presets_survive_toml_exactly(preset):
+    recipe = read_recipe(preset)
+    again = from_dict(Recipe, tomllib.loads(to_toml(recipe)))
+    assert again == recipe
+    assert to_toml(again) == to_toml(recipe)
+    assert fingerprint(again) == fingerprint(recipe)
+
+
+def test_numbers_are_those_of_single_precision():
+    values = np.random.default_rng(5).lognormal(0, 8, 2000)
+    for value in values:
+        once = canonical(value)
+        assert canonical(once) == once
+        assert np.float32(once) == np.float32(value)
+    recipe = from_dict(Recipe, {"shader": {"edge": [0.1, 1 / 3]}})
+    assert recipe.shader.edge == (0.1, float(str(np.float32(1 / 3))))
+
+
+def test_every_field_is_described_and_its_default_is_valid():
+    assert from_dict(Recipe, to_dict(Recipe())) == Recipe()
+    for name, hint, spec, _ in walk(Recipe):
+        assert spec.doc.endswith("."), name
+        if hint in (int, float, tuple[float, float]):
+            assert spec.low is not None and spec.high is not None, name
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        ({"camera": {"field_of_view": [5.0, 100.0]}}, ["camera.field_of_view", "5.0", "10.0", "nm"]),
+        ({"camera": {"field_of_vew": [50.0, 100.0]}}, ["camera.field_of_vew", "camera.field_of_view"]),
+        ({"camera": {"image_px": 20_000}}, ["camera.image_px", "20000", "16384", "px"]),
+        ({"camera": {"image_px": 100.5}}, ["camera.image_px", "100.5", "whole number"]),
+        ({"camera": {"image_px": "2031"}}, ["camera.image_px", "'2031'", "number"]),
+        ({"light": {"azimuth": 30.0}}, ["light.azimuth", "30.0", "pair", "degrees"]),
+        ({"light": {"elevation": [60.0, 30.0]}}, ["light.elevation", "wrong order"]),
+        ({"dirt": {"probability": float("nan")}}, ["dirt.probability", "nan"]),
+        ({"dirt": {"probability": True}}, ["dirt.probability", "True"]),
+        ({"label": {"outline": 1}}, ["label.outline", "true or false"]),
+        ({"shader": 3}, ["shader", "section"]),
+        ({"templates": [{"shape": "spere"}]}, ["templates[0].shape", "spere", "'sphere'"]),
+        ({"templates": [{"size": {"spread": 0.5}}]}, ["templates[0].size.spread", "0.5", "1"]),
+        ({"templates": [{"size": {"median": 10.0, "smallest": 20.0}}]}, ["templates[0].size.smallest", "20.0 nm", "10.0 nm"]),
+        ({"templates": [{"shape": "mesh"}]}, ["templates[0].mesh", "empty"]),
+        ({"templates": []}, ["templates", "empty"]),
+        ({"templates": [{}, {}]}, ["templates", "same name"]),
+        ({"schema": 2}, ["schema", "2", "1"]),
+    ],
+)
+def test_bad_input_is_named(data, words):
+    with pytest.raises(NanosynthError) as caught:
+        from_dict(Recipe, data, source="my.toml")
+    text = str(caught.value)
+    assert text.startswith("my.toml: ")
+    for word in words:
+        assert word in text, (word, text)
+    assert caught.value.remedy
+
+
+def test_files_that_are_no_recipe(tmp_path):
+    broken = tmp_path / "größer als.toml"
+    broken.write_text("seed = = 3")
+    with pytest.raises(NanosynthError, match="größer als.toml.*TOML"):
+        read_recipe(broken)
+    with pytest.raises(NanosynthError, match="no such file"):
+        read_recipe(tmp_path / "absent.toml")
+    with pytest.raises(NanosynthError, match="presets are.*sio2"):
+        read_recipe("sio3")
+    lost = tmp_path / "lost.toml"
+    lost.write_text('[[templates]]\nshape = "mesh"\nmesh = "grain.ply"\n')
+    with pytest.raises(NanosynthError, match="grain.ply does not exist"):
+        read_recipe(lost)
+
+
+def test_the_fingerprint_sees_all_but_the_count(tmp_path):
+    recipe = read_recipe("sio2")
+    same = read_recipe("sio2")
+    same.count += 5
+    assert fingerprint(same) == fingerprint(recipe)
+    other = read_recipe("sio2")
+    other.light.softness += 1
+    assert fingerprint(other) != fingerprint(recipe)
+
+
+def test_the_reference_page_is_up_to_date():
+    assert reference(Recipe) in (DOCS / "recipe.md").read_text(encoding="utf-8")
