@@ -102,8 +102,10 @@ class _Training:
         self.network = build_unet(s)
         self.optimizer = keras.optimizers.Adam(s.learning_rate, epsilon=s.adam_epsilon)
         self.optimizer.build(self.network.trainable_variables)
+        # The same layers once more: a compiled model would save its optimiser with its weights.
+        self.trainer = keras.Model(self.network.inputs, self.network.outputs)
         # XLA is slower on processors and needs a compiler of its own on GPUs.
-        self.network.compile(self.optimizer, loss=keras.losses.BinaryCrossentropy(), jit_compile=False)
+        self.trainer.compile(self.optimizer, loss=keras.losses.BinaryCrossentropy(), jit_compile=False)
         self.model = Model(self.network, s, (sizes.diameter_px, sizes.log_sd), sizes.nm_per_px, {})
         self.state = run.path / "state" / "training.npz"
         self.epoch = self.restore()
@@ -144,14 +146,14 @@ class _Training:
         """Train for an epoch, look at the real images, and write everything; the state comes last."""
         s, started = self.settings, time.monotonic()
         first = (epoch - 1) * s.iterations_per_epoch
-        self.network.reset_metrics()
+        self.trainer.reset_metrics()
         waited = worked = loss = 0.0
         moment = time.monotonic()
         for step, (images, targets, weights) in enumerate(self.batches.stream(epoch, 0, s.iterations_per_epoch)):
             ready = time.monotonic()
             self.optimizer.learning_rate = s.learning_rate_at(first + step)
             # The mean since the start of the epoch.
-            loss = float(self.network.train_on_batch(images, targets, sample_weight=weights))
+            loss = float(self.trainer.train_on_batch(images, targets, sample_weight=weights))
             waited, moment, worked = waited + ready - moment, time.monotonic(), worked + time.monotonic() - ready
             if not math.isfinite(loss):
                 raise NanosynthError(f"The training diverged in epoch {epoch} (the loss is {loss}).", "Lower learning_rate and train into another folder.")
