@@ -28,7 +28,7 @@ DESK = ".work"
 RENEW_AFTER = 40
 """Scenes after which a worker makes room for a fresh one: Blender's memory grows from scene to scene."""
 RENEW_ABOVE_MB = 1500
-"""Memory at which it does so earlier."""
+"""Peak memory at which it does so earlier."""
 TRIES = 2
 FALSE_STARTS = 3
 
@@ -187,7 +187,7 @@ class Crew:
             self.dataset.append(message["record"])
             self.done += 1
             hand.made += 1
-            self.reporter.artifact(message["path"], "pair", index=hand.scene)
+            self.reporter.artifact(message["path"], "pair", index=hand.scene, memory_mb=message["memory_mb"])
             self.reporter.progress(self.done, self.count, f"{self.done} of {self.count} pairs", self.clock.seconds_left(self.done))
             self.assign(child, hand, message["memory_mb"] or 0)
         elif kind == "warning":

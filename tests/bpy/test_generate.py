@@ -107,4 +107,4 @@ def test_kills_while_rendering_change_nothing(recipe, reference, tmp_path):
             time.sleep(0.05)
     generate(recipe, out, workers=2)
     assert content(out) == content(reference)
-    assert not [path for path in out.rglob("*.part*")] and not (out / ".work").exists()
+    assert not list(out.rglob("*.part*")) and not (out / ".work").exists()

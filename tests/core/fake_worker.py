@@ -22,6 +22,7 @@ from nanosynth.jobs.child import private_stdout, tether  # noqa: E402
 ORDERS = tether()
 
 import numpy as np  # noqa: E402
+
 from nanosynth.errors import NanosynthError  # noqa: E402
 from nanosynth.reporting import JsonReporter  # noqa: E402
 from nanosynth.synth import worker  # noqa: E402
@@ -33,7 +34,7 @@ def main(out, *troubles):
     if "deaf" in trouble:
         time.sleep(600)
     if "big" in trouble:
-        worker.memory_mb = lambda: 5000.0
+        worker.peak_memory_mb = lambda: 5000.0
 
     def make_pair(recipe, index, *, device):
         if "chatty" in trouble:
