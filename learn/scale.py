@@ -35,8 +35,8 @@ TOLERANCE = 0.5
 """How far the logarithm of a particle's diameter may be from that of the size aimed at (standard deviation)."""
 TRIAL_PIXELS = 450_000
 """A trial predicts at most so many network px; at finer zooms it is made on a part of the image."""
-MISFIT = 1.8
-"""Particles that many times too large or too small give rise to doubt."""
+POOR_FIT = 0.3
+"""Below this fit, what was found does not look like the training's particles: they have another size, or are none."""
 MAX_PIXELS = 400_000_000
 """The largest image, in network px, that is predicted."""
 
@@ -56,11 +56,11 @@ class Trial:
     found_px : float
         Their typical (area-weighted geometric mean) diameter in network px; 0 if there are none.
     covered : float
-        Share of the examined part covered by particles.
-    explained : float
-        Share covered, each particle weighted by its quality: size fit, form and confidence.
+        Share covered by particles, scaled from the examined part to the image.
+    fit : float
+        Area-weighted mean quality of the particles: size fit times form times confidence.
     score : float
-        `explained` times the mean quality of the particles, in which specks count as much as the large ones.
+        `covered` times `fit` times the plain mean quality, in which specks count as much as large particles.
     share : float
         Share of the image that was examined.
     """
@@ -70,7 +70,7 @@ class Trial:
     count: int
     found_px: float
     covered: float
-    explained: float
+    fit: float
     score: float
     share: float
 
@@ -178,19 +178,37 @@ def search_scale(model: Model, pixels: np.ndarray, *, threshold: float, min_area
     trials = sorted([*trials, refined], key=lambda t: t.zoom)
     if refined.score >= 0.95 * best.score:
         best = refined
-    misfit = best.found_px / (TARGET * trained)
-    if not 1 / MISFIT < misfit < MISFIT:
-        doubts.append(f"the particles found are {misfit:.2g} times as large as they should be at the best scale")
-    rivals = [t for t in trials if t.explained > 0.8 * best.explained and abs(math.log(t.zoom / best.zoom)) > math.log(1.9)]
+    if best.fit < POOR_FIT:
+        doubts.append("at no scale does what was found look much like the particles of the training")
+    rivals = [t for t in trials if t.covered * t.fit > 0.8 * best.covered * best.fit and abs(math.log(t.zoom / best.zoom)) > math.log(1.9)]
     if rivals:
-        rival = max(rivals, key=lambda t: t.explained)
+        rival = max(rivals, key=lambda t: t.covered * t.fit)
         doubts.append(f"particles of about {rival.diameter_px:.0f} px fit nearly as well as particles of about {best.diameter_px:.0f} px")
     return Scale(best.zoom, "search", best.diameter_px, trials, doubts)
 
 
-def found_diameter(area: np.ndarray) -> float:
-    """Typical diameter of particles with these areas: the geometric mean, weighted by area lest specks rule it. 0 if there are none."""
-    return float(np.exp(np.average(np.log(4 * area / np.pi) / 2, weights=area))) if area.size else 0.0
+@dataclass(frozen=True)
+class Assessment:
+    """How much the particles of a prediction are like those of the training; see `Trial`."""
+
+    count: int
+    found_px: float
+    covered: float
+    fit: float
+    mean_quality: float
+
+
+def assess(model: Model, labels: np.ndarray, probability: np.ndarray) -> Assessment:
+    """Judge labels, int32 (H, W), and the probability they come from, both at network scale."""
+    area, form, confidence = _qualities(labels, probability)
+    if not area.size:
+        return Assessment(0, 0.0, 0.0, 0.0, 0.0)
+    misses = np.log(np.sqrt(4 * area / np.pi) / (TARGET * model.diameter_px[0]))
+    quality = np.exp(-0.5 * (misses / TOLERANCE) ** 2) * form * confidence
+    # The geometric mean by area: specks do not rule it.
+    found = np.exp(np.average(np.log(4 * area / np.pi) / 2, weights=area))
+    fit = np.average(quality, weights=area)
+    return Assessment(int(area.size), float(found), float(area.sum() / labels.size), float(fit), float(quality.mean()))
 
 
 def _attempt(model, pixels, busy, bounds, zoom, threshold, min_area_px, dynamic_px):
@@ -198,19 +216,13 @@ def _attempt(model, pixels, busy, bounds, zoom, threshold, min_area_px, dynamic_
     window = _window(pixels.shape, busy, zoom)
     part = pixels[window]
     probability = predict_probability(model, zoomed(part, zoom), bounds=bounds)
-    labels = separate(probability, threshold=threshold, min_area_px=min_area_px, dynamic_px=dynamic_px)
-    area, form, confidence = _qualities(labels, probability)
-    trained = model.diameter_px[0]
+    found = assess(model, separate(probability, threshold=threshold, min_area_px=min_area_px, dynamic_px=dynamic_px), probability)
     share = part.size / pixels.size
-    if not area.size:
-        return Trial(zoom, trained / zoom, 0, 0.0, 0.0, 0.0, 0.0, share)
-    misses = np.log(np.sqrt(4 * area / np.pi) / (TARGET * trained))
-    quality = np.exp(-0.5 * (misses / TOLERANCE) ** 2) * form * confidence
     # A part is chosen for its detail, so it holds more than its share of the particles.
-    richer = float(_busy_mean(busy, window, pixels.shape) / max(busy.mean(), 1e-9)) if share < 1 else 1.0
-    explained = float((area * quality).sum() / probability.size / max(richer, 1e-3))
-    covered = float(area.sum() / probability.size)
-    return Trial(zoom, trained / zoom, int(area.size), found_diameter(area), covered, explained, explained * float(quality.mean()), share)
+    richer = float(_busy_mean(busy, window, pixels.shape) / busy.mean()) if share < 1 else 1.0
+    covered = min(found.covered, found.covered / richer)
+    score = covered * found.fit * found.mean_quality
+    return Trial(zoom, model.diameter_px[0] / zoom, found.count, found.found_px, covered, found.fit, score, share)
 
 
 def _qualities(labels, probability):

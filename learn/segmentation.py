@@ -20,7 +20,7 @@ from .particles import measure, write_table
 from .pictures import overlay, size_histogram
 from .postprocess import separate
 from .prediction import Model, predict_probability
-from .scale import MISFIT, Scale, found_diameter, resize, scale_of_diameter, scale_of_nm, search_scale, zoomed
+from .scale import POOR_FIT, Scale, assess, resize, scale_of_diameter, scale_of_nm, search_scale, zoomed
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SegmentationOptions:
 
     scale: str = text(
         "auto",
-        "How the particles are brought to the trained size: by nm per pixel, by a search, or 'auto': the first if known, else the second.",
+        "How the particles are brought to the trained size: by nm per pixel, by a search, or 'auto': the first where it is known and fits.",
         choices=("auto", "nm", "search"),
     )
     diameter: float = number(0.0, "Typical particle diameter in the image; goes before 'scale'. 0: not known.", unit="px", low=0.0, high=1e5)
@@ -104,17 +104,29 @@ def segment(model: Model, micrograph: Micrograph, options: SegmentationOptions |
     threshold = options.threshold or model.settings.threshold
     warnings = list(micrograph.notes)
 
-    scale = _scale(model, micrograph, options, threshold, warnings)
-    probability = predict_probability(model, zoomed(pixels, scale.zoom), flips=options.flips, progress=progress)
-    labels = _separated(model, probability, scale.zoom, micrograph.nm_per_px, threshold, options)
-    misfit = found_diameter(np.bincount(labels[labels > 0])[1:]) / model.diameter_px[0]
-    if not misfit:
+    def at(scale):
+        probability = predict_probability(model, zoomed(pixels, scale.zoom), flips=options.flips, progress=progress)
+        labels = _separated(model, probability, scale.zoom, micrograph.nm_per_px, threshold, options)
+        return probability, labels, assess(model, labels, probability)
+
+    scale = _scale(model, micrograph, options, threshold)
+    probability, labels, found = at(scale)
+    if scale.source != "search" and found.fit < POOR_FIT:
+        searched = _searched(model, pixels, options, threshold) if scale.source == "nm per pixel" and options.scale == "auto" else None
+        if searched and max(t.fit for t in searched.trials) > max(1.5 * found.fit, POOR_FIT):
+            warnings.append(
+                f"the particles do not have the trained size at the stated {micrograph.nm_per_px:g} nm per pixel, so their scale was searched; "
+                "--scale nm keeps the stated one"
+            )
+            scale = searched
+            probability, labels, found = at(scale)
+        elif found.count:
+            warnings.append(
+                f"at the scale given by {scale.source}, what was found does not look like the particles of the training "
+                f"({found.found_px / model.diameter_px[0]:.2g} times their size); --scale search looks for another scale"
+            )
+    if not found.count:
         warnings.append("no particles were found")
-    elif scale.source != "search" and not 1 / MISFIT < misfit < MISFIT:
-        warnings.append(
-            f"at the scale given by {scale.source} the particles are {misfit:.2g} times as large as those of the training; "
-            "a wrong scale splits or misses particles: check it, or let it be searched with --scale search"
-        )
     warnings += scale.doubts
 
     agreed = _agreeing(probability, labels, threshold)
@@ -127,7 +139,7 @@ def segment(model: Model, micrograph: Micrograph, options: SegmentationOptions |
     return Segmentation(probability, labels > 0, labels, table, scale, warnings)
 
 
-def _scale(model, micrograph, options, threshold, warnings):
+def _scale(model, micrograph, options, threshold):
     if options.diameter > 0:
         return scale_of_diameter(model, options.diameter)
     if options.scale != "search" and micrograph.nm_per_px and model.nm_per_px:
@@ -135,9 +147,13 @@ def _scale(model, micrograph, options, threshold, warnings):
     if options.scale == "nm":
         lacking = "the model's training" if micrograph.nm_per_px else str(micrograph.path)
         raise NanosynthError(f"{lacking}: nm per pixel is not known.", "Give it with --nm-per-px, or use --scale search.")
+    return _searched(model, micrograph.pixels, options, threshold)
+
+
+def _searched(model, pixels, options, threshold):
     # Areas in nm have no meaning before the zoom is known; the search uses the relative ones.
     min_area_px, dynamic_px = _relative(model, options)
-    return search_scale(model, micrograph.pixels, threshold=threshold, min_area_px=min_area_px, dynamic_px=dynamic_px)
+    return search_scale(model, pixels, threshold=threshold, min_area_px=min_area_px, dynamic_px=dynamic_px)
 
 
 def _relative(model, options):

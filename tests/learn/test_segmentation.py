@@ -62,14 +62,16 @@ def test_nm_per_pixel_of_image_and_model_set_the_scale():
     np.testing.assert_allclose(found.table["diameter_nm"], 2.5 * found.table["diameter_px"])
 
 
-def test_a_scale_that_does_not_fit_is_warned_of_and_the_search_mends_it():
+def test_a_stated_scale_that_does_not_fit_is_searched_unless_insisted_on():
     pixels, truth = discs((300, 300), 64, np.random.default_rng(1))
-    model = Threshold(nm_per_px=5.0, selective=False)
-    wrong = segment(model, micrograph(pixels, 5.0), options())
-    assert any("--scale search" in message for message in wrong.warnings)
-    mended = segment(Threshold(nm_per_px=5.0), micrograph(pixels, 5.0), options(scale="search"))
-    assert mended.scale.source == "search" and mended.scale.diameter_px == pytest.approx(64, rel=0.25)
+    model = Threshold(nm_per_px=5.0)
+    wrong = segment(model, micrograph(pixels, 10.0), options(scale="nm"))
+    assert wrong.scale.zoom == 2 and any("--scale search" in message for message in wrong.warnings)
+    mended = segment(model, micrograph(pixels, 10.0), options())
+    assert mended.scale.source == "search" and mended.scale.diameter_px == pytest.approx(64, rel=0.3)
+    assert any("--scale nm" in message for message in mended.warnings)
     assert mended.labels.max() == truth.max()
+    assert mended.table["diameter_nm"][0] == 10 * mended.table["diameter_px"][0]
 
 
 def test_without_nm_the_scale_is_searched():
