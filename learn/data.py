@@ -36,14 +36,18 @@ class Sizes:
         Standard deviation of its natural logarithm in the data set, the zoom left out.
     nm_per_px : float
         Nanometres per network pixel, likewise at the mean zoom.
-    scale : float
-        Network pixels per image pixel at zoom 1.
+    zoom_1_nm : float
+        Nanometres per network pixel at zoom 1; 0 where each image keeps its own scale.
     """
 
     diameter_px: float
     log_sd: float
     nm_per_px: float
-    scale: float
+    zoom_1_nm: float
+
+    def scale_of(self, record) -> float:
+        """Network pixels per pixel of a record's image, at zoom 1: fields of view may differ from scene to scene."""
+        return record["nm_per_pixel"] / self.zoom_1_nm if self.zoom_1_nm else 1.0
 
 
 def particle_sizes(records, settings: TrainingSettings) -> Sizes:
@@ -52,19 +56,19 @@ def particle_sizes(records, settings: TrainingSettings) -> Sizes:
     Those at least half visible count; hidden ones say little about the size of
     what the network is to find.
     """
-    area, full, nm = [], [], []
+    diameters, pixels = [], []
     for record in records:
-        area.extend(record["particles"]["area_px"])
-        full.extend(record["particles"]["full_area_px"])
-        nm.append(record["nm_per_pixel"])
-    area, full = np.asarray(area, float), np.asarray(full, float)
-    area = area[(area >= 0.5 * full) & (area > 0)]
-    if not area.size:
+        area = np.asarray(record["particles"]["area_px"], float)
+        area = area[(area >= 0.5 * np.asarray(record["particles"]["full_area_px"])) & (area > 0)]
+        diameters.append(np.sqrt(4 * area / np.pi) * record["nm_per_pixel"])
+        pixels.append(record["nm_per_pixel"])
+    diameter = np.concatenate(diameters)
+    if not diameter.size:
         raise NanosynthError("The data set has no visible particles.", "Check its recipe: field of view, sizes and number of particles.")
-    diameter = np.sqrt(4 * area / np.pi)
     median = float(np.median(diameter))
-    scale = settings.diameter_px / median if settings.diameter_px else 1.0
-    return Sizes(median * scale * settings.mean_zoom, float(np.log(diameter).std()), float(np.median(nm)) / (scale * settings.mean_zoom), scale)
+    zoom_1_nm = median / settings.diameter_px if settings.diameter_px else 0.0
+    nm_per_px = (zoom_1_nm or float(np.median(pixels))) / settings.mean_zoom
+    return Sizes(median / nm_per_px, float(np.log(diameter).std()), nm_per_px, zoom_1_nm)
 
 
 @dataclass(frozen=True)
@@ -90,21 +94,19 @@ class Scenes:
     Parameters
     ----------
     dataset : synth.dataset.Dataset
-    scale : float
-        Network pixels per image pixel.
+    sizes : Sizes
     memory_gb : float
     progress : callable, optional
         Called with (done, total) while loading.
     """
 
-    def __init__(self, dataset, scale: float, memory_gb: float, progress=None):
-        self.dataset, self.scale = dataset, scale
+    def __init__(self, dataset, sizes: Sizes, memory_gb: float, progress=None):
+        self.dataset, self.sizes = dataset, sizes
         self.indices = sorted(dataset.finished())
         if not self.indices:
             raise NanosynthError("The data set has no finished pairs.", "Run 'generate' first.")
         self.kept: dict[int, Scene] = {}
         first = self.load(self.indices[0])
-        self.side = first.image.shape[0] * first.scale
         size = first.image.nbytes + first.instances.nbytes
         self.in_memory = size * len(self.indices) <= memory_gb * 1e9
         if self.in_memory:
@@ -121,13 +123,14 @@ class Scenes:
         """Read a pair and reduce it to the network's scale; it is never enlarged here."""
         image, _, instances = self.dataset.read(index)
         side = image.shape[0]
-        small = round(side * self.scale)
+        scale = self.sizes.scale_of(self.dataset.records[index])
+        small = round(side * scale)
         if small >= side:
-            return Scene(image, instances, self.scale)
+            return Scene(image, instances, scale)
         # Pillow's box filter averages areas; ids are taken at the pixel centres.
         reduced = np.asarray(Image.fromarray(image).resize((small, small), Image.Resampling.BOX))
         centres = ((np.arange(small) + 0.5) * side / small).astype(int)
-        return Scene(reduced, instances[np.ix_(centres, centres)], self.scale * side / small)
+        return Scene(reduced, instances[np.ix_(centres, centres)], scale * side / small)
 
 
 class Batches:

@@ -111,7 +111,7 @@ class _Training:
         self.epoch = self.restore()
         run.cut_history(self.epoch)
         if self.epoch < s.epochs:
-            scenes = Scenes(data, sizes.scale, s.memory_gb, lambda done, total: self.tell(0, f"reading pair {done} of {total}"))
+            scenes = Scenes(data, sizes, s.memory_gb, lambda done, total: self.tell(0, f"reading pair {done} of {total}"))
             self.batches = Batches(scenes, s, sizes.diameter_px)
         self.clock = Clock(self.total, self.epoch * s.iterations_per_epoch)
         self.told = 0.0
