@@ -1,0 +1,93 @@
+"""Overlay colours and outlines, histogram bins."""
+
+import numpy as np
+import pytest
+from nanosynth.learn import particles, pictures
+from PIL import Image
+from skimage.segmentation import watershed
+
+
+def mosaic(seed=0, size=200, count=150):
+    """Touching cells all over the picture."""
+    rng = np.random.default_rng(seed)
+    seeds = np.zeros((size, size), np.int32)
+    places = rng.choice(size * size, count, replace=False)
+    seeds.ravel()[places] = np.arange(1, count + 1)
+    return watershed(rng.random((size, size)), seeds).astype(np.int32)
+
+
+def test_neighbours_by_hand():
+    labels = np.array([[1, 0, 2, 0, 0, 0, 3], [0, 0, 0, 0, 0, 0, 0], [0, 0, 4, 0, 0, 0, 0]])
+    assert pictures.neighbours(labels).tolist() == [[1, 2], [1, 4], [2, 4]]
+    assert pictures.neighbours(labels, 1).tolist() == []
+    assert pictures.neighbours(labels, 4).tolist() == [[1, 2], [1, 4], [2, 3], [2, 4], [3, 4]]
+    assert pictures.neighbours(np.zeros((1, 1), int)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_touching_particles_never_share_a_colour(seed):
+    labels = mosaic(seed)
+    colour = pictures.colours(labels)
+    a, b = pictures.neighbours(labels).T
+    assert len(a) > 200 and (colour[a] != colour[b]).all()
+    assert len(colour) == labels.max() + 1 and colour.max() < len(pictures.PALETTE)
+    assert np.array_equal(colour, pictures.colours(labels))
+
+
+def test_a_particle_amid_many_has_a_colour_of_its_own():
+    y, x = np.mgrid[-50:51, -50:51]
+    labels = (2 + (np.arctan2(y, x) + np.pi) / (2 * np.pi) * 14.999).astype(np.int32)  # 15 sectors around a disc
+    labels[y**2 + x**2 < 400] = 1
+    colour = pictures.colours(labels)
+    assert (colour[2:] != colour[1]).all()
+
+
+def test_colours_are_well_apart():
+    apart = np.abs(pictures.PALETTE[:, None] - pictures.PALETTE[None]).sum(axis=2) + 1000 * np.eye(len(pictures.PALETTE))
+    assert apart.min() > 60
+
+
+def test_overlay_tints_particles_and_leaves_the_rest_grey():
+    rng = np.random.default_rng(1)
+    pixels = rng.random((90, 120)).astype(np.float32)
+    labels = np.zeros((90, 120), np.int32)
+    labels[20:50, 30:60], labels[20:50, 60:90] = 1, 2
+    picture = pictures.overlay(pixels, labels)
+    assert picture.shape == (90, 120, 3) and picture.dtype == np.uint8
+    outside = picture[labels == 0]
+    assert (outside == outside[:, :1]).all()
+    assert np.abs(outside[:, 0] - 255 * pictures.stretched(pixels)[labels == 0]).max() <= 0.51
+    colour = pictures.PALETTE[pictures.colours(labels)]
+    for number, (rows, columns) in {1: (slice(20, 50), slice(30, 60)), 2: (slice(20, 50), slice(60, 90))}.items():
+        part = picture[rows, columns]
+        rim = np.ones((30, 30), bool)
+        rim[1:-1, 1:-1] = False
+        assert (part[rim] == colour[number]).all()
+        assert (part[~rim].std(axis=1) > 0).all()
+
+
+def test_overlay_without_particles():
+    assert (np.ptp(pictures.overlay(np.random.default_rng(0).random((40, 40)), np.zeros((40, 40), int)), axis=2) == 0).all()
+
+
+@pytest.mark.parametrize("sizes", [[5.0], [4.0] * 10, np.random.default_rng(0).lognormal(3, 0.3, 500), [1, 1, 1, 1, 900]])
+def test_bins_hold_every_size(sizes):
+    edges = pictures.bins(np.array(sizes))
+    assert edges[0] == 0 and 12 <= len(edges) - 1 <= 60
+    assert np.histogram(sizes, edges)[0].sum() == len(sizes)
+
+
+@pytest.mark.parametrize("nm_per_px", [None, 2.0])
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_histogram_is_written_the_same_every_time(tmp_path, nm_per_px, count):
+    pytest.importorskip("matplotlib")
+    labels = mosaic(3)
+    labels[labels > count] = 0
+    table = particles.measure(labels, nm_per_px=nm_per_px)
+    written = []
+    for name in ("a.png", "b $x$_é.png"):
+        pictures.size_histogram(tmp_path / name, table, title="a $strange_ name é.png")
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (960, 600)
