@@ -62,7 +62,9 @@ def evaluate_folders(truth_dir, predicted_dir, valid=None, exclude=()) -> dict:
     names = [name for name in truths if name not in set(exclude)]
     missing = [name for name in names if name not in predictions]
     if missing:
-        raise NanosynthError(f"{predicted_dir}: no prediction for {', '.join(missing)}.", "Segment these images too, or exclude them by name.")
+        raise NanosynthError(
+            f"{predicted_dir}: no prediction for {', '.join(missing)}.", "Segment these images too, or exclude them by name."
+        )
     if not names:
         raise NanosynthError(f"{truth_dir}: every image is excluded.", "Exclude fewer.")
     scored = {name: _score(truths[name], predictions[name], masks.get(name)) for name in names}
@@ -89,8 +91,12 @@ def compare(truth, predicted, valid=None) -> dict:
     return {
         **{key: pixels[key] for key in SHOWN[:5]},
         **{f"instance_{key}": instances[key] for key in ("precision", "recall", "f1")},
-        "ap50": instances["ap50"], "ap": instances["ap"], "mean_iou": instances["mean_iou"],
-        "n_truth": instances["n_truth"], "n_predicted": instances["n_predicted"], "matched": instances["tp"],
+        "ap50": instances["ap50"],
+        "ap": instances["ap"],
+        "mean_iou": instances["mean_iou"],
+        "n_truth": instances["n_truth"],
+        "n_predicted": instances["n_predicted"],
+        "matched": instances["tp"],
         **{key: pixels[key] for key in ("tp", "fp", "fn", "tn")},
         "matched_at": instances["matched"],
     }
@@ -113,8 +119,10 @@ def _score(truth_path, predicted_path, valid_path):
     valid = None if valid_path is None else images.read_mask(valid_path)
     for path, other in ((predicted_path, predicted), (valid_path, valid)):
         if other is not None and other.shape != truth.shape:
-            raise NanosynthError(f"{truth_path} is {_size(truth)}, but {path} is {_size(other)}.",
-                                 "Compare images of the same size; a banner cut off one must be cut off the other too.")
+            raise NanosynthError(
+                f"{truth_path} is {_size(truth)}, but {path} is {_size(other)}.",
+                "Compare images of the same size; a banner cut off one must be cut off the other too.",
+            )
     return compare(truth, predicted, valid)
 
 
@@ -130,7 +138,9 @@ def _pooled(scored):
     return {
         **{key: pixels[key] for key in SHOWN[:5]},
         **{f"instance_{key}": at[0][key] for key in ("precision", "recall", "f1")},
-        "ap50": at[0]["ap"], "ap": float(np.mean([a["ap"] for a in at])), **total,
+        "ap50": at[0]["ap"],
+        "ap": float(np.mean([a["ap"] for a in at])),
+        **total,
     }
 
 
@@ -147,8 +157,15 @@ def report(scores: dict) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     lines = ["  ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
     rule = "-" * max(map(len, lines))
-    lines = [lines[0], rule, *lines[1:-2], rule, *lines[-2:], "",
-             "prec to IoU: by pixel; i-: by instance at IoU 0.5; AP50 and AP (mean over IoU 0.5 to 0.95): TP / (TP + FP + FN)."]
+    lines = [
+        lines[0],
+        rule,
+        *lines[1:-2],
+        rule,
+        *lines[-2:],
+        "",
+        "prec to IoU: by pixel; i-: by instance at IoU 0.5; AP50 and AP (mean over IoU 0.5 to 0.95): TP / (TP + FP + FN).",
+    ]
     if scores["excluded"]:
         lines.append(f"Left out: {', '.join(scores['excluded'])}.")
     return "\n".join(lines)

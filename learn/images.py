@@ -21,8 +21,24 @@ LARGEST_SIDE = 30_000
 MOST_PIXELS = 170_000_000
 """Just under the number at which Pillow refuses to open an image."""
 
-_NM = {"pm": 1e-3, "å": 0.1, "angstrom": 0.1, "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3,
-       "micron": 1e3, "microns": 1e3, "micrometer": 1e3, "micrometre": 1e3, "mm": 1e6, "cm": 1e7, "m": 1e9}
+_NM = {
+    "pm": 1e-3,
+    "å": 0.1,
+    "angstrom": 0.1,
+    "nm": 1.0,
+    "nanometer": 1.0,
+    "nanometre": 1.0,
+    "um": 1e3,
+    "µm": 1e3,
+    "μm": 1e3,
+    "micron": 1e3,
+    "microns": 1e3,
+    "micrometer": 1e3,
+    "micrometre": 1e3,
+    "mm": 1e6,
+    "cm": 1e7,
+    "m": 1e9,
+}
 """Nanometres in a unit, by its name in lower case (both signs for micro)."""
 
 
@@ -80,7 +96,9 @@ def read_micrograph(path, *, nm_per_px=None, crop_bottom="auto") -> Micrograph:
     raw, (found, source), notes = _load(path)
     grey = _grey(raw)
     if not np.isfinite(grey).all():
-        raise NanosynthError(f"{path}: holds values that are no numbers (NaN or infinite).", "Export the image again as 8-bit or 16-bit TIFF.")
+        raise NanosynthError(
+            f"{path}: holds values that are no numbers (NaN or infinite).", "Export the image again as 8-bit or 16-bit TIFF."
+        )
     height, width = grey.shape
     if min(height, width) < SMALLEST_SIDE:
         raise NanosynthError(f"{path}: {width} x {height} px is too small.", f"Use an image of at least {SMALLEST_SIDE} px on each side.")
@@ -102,8 +120,10 @@ def read_micrograph(path, *, nm_per_px=None, crop_bottom="auto") -> Micrograph:
 
 def _checked_crop(path, rows, height):
     if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 0 or height - rows < SMALLEST_SIDE:
-        raise NanosynthError(f"{path}: cannot cut {rows} rows off the bottom of an image {height} px high.",
-                             f"Choose a whole number from 0 to {height - SMALLEST_SIDE}, or auto.")
+        raise NanosynthError(
+            f"{path}: cannot cut {rows} rows off the bottom of an image {height} px high.",
+            f"Choose a whole number from 0 to {height - SMALLEST_SIDE}, or auto.",
+        )
     return int(rows)
 
 
@@ -123,11 +143,15 @@ def read_labels(path) -> np.ndarray:
     if raw.ndim == 3:
         colours = raw[..., :3]
         if raw.shape[-1] >= 3 and not (colours == colours[..., :1]).all():
-            raise NanosynthError(f"{path}: is a colour image, not a label image.", "Save the labels as 8-bit or 16-bit grey, a number per particle.")
+            raise NanosynthError(
+                f"{path}: is a colour image, not a label image.", "Save the labels as 8-bit or 16-bit grey, a number per particle."
+            )
         raw = raw[..., 0]
     labels = raw.astype(np.int32)
     if raw.dtype.kind not in "bui" and not np.array_equal(labels, raw) or labels.min() < 0:
-        raise NanosynthError(f"{path}: holds values other than whole numbers from 0 up.", "Save the labels as 8-bit or 16-bit grey, a number per particle.")
+        raise NanosynthError(
+            f"{path}: holds values other than whole numbers from 0 up.", "Save the labels as 8-bit or 16-bit grey, a number per particle."
+        )
     if labels.max() == 255 and not ((labels != 0) & (labels != 255)).any():
         labels = ndimage.label(labels)[0].astype(np.int32)
     return labels
@@ -232,14 +256,17 @@ def _load(path):
         raise NanosynthError(f"{path}: too large for this machine's memory.", "Cut it into pieces or scale it down.") from error
     # The decoders raise almost anything on damaged data, from struct.error to SyntaxError.
     except Exception as error:
-        raise NanosynthError(f"{path}: damaged, or not an image that can be read ({error}).",
-                             "Copy it again from its source, or export it as PNG or TIFF.") from error
+        raise NanosynthError(
+            f"{path}: damaged, or not an image that can be read ({error}).", "Copy it again from its source, or export it as PNG or TIFF."
+        ) from error
 
 
 def _check_size(path, width, height):
     if max(width, height) > LARGEST_SIDE or width * height > MOST_PIXELS:
-        raise NanosynthError(f"{path}: {width} x {height} px is too large.",
-                             f"Cut it into pieces or scale it down, to {LARGEST_SIDE:,} px on a side and {MOST_PIXELS // 10**6} megapixels at most.")
+        raise NanosynthError(
+            f"{path}: {width} x {height} px is too large.",
+            f"Cut it into pieces or scale it down, to {LARGEST_SIDE:,} px on a side and {MOST_PIXELS // 10**6} megapixels at most.",
+        )
 
 
 def _load_other(path):
@@ -327,8 +354,11 @@ def _tiff_scale(tiff, page):
     for code in (34682, 34680):  # FEI: metres
         sections = tags[code].value if code in tags else None
         if isinstance(sections, dict):
-            sizes = [s["PixelWidth"] for _, s in sorted(sections.items(), key=lambda item: item[0] != "Scan")
-                     if isinstance(s, dict) and isinstance(s.get("PixelWidth"), (int, float))]
+            sizes = [
+                s["PixelWidth"]
+                for _, s in sorted(sections.items(), key=lambda item: item[0] != "Scan")
+                if isinstance(s, dict) and isinstance(s.get("PixelWidth"), (int, float))
+            ]
             if sizes:
                 return _scale(sizes[0], "m", "FEI metadata, PixelWidth")
     zeiss = tags[34118].value if 34118 in tags else None
@@ -377,7 +407,7 @@ def find_banner(pixels) -> int:
     first = height - max(int(0.22 * height), 24)
     if first < 4:
         return 0
-    bottom = np.round(np.asarray(pixels[first - 4:], dtype=np.float32) * 255).astype(np.int16)
+    bottom = np.round(np.asarray(pixels[first - 4 :], dtype=np.float32) * 255).astype(np.int16)
     levels = np.argsort(np.bincount(bottom.ravel().clip(0, 255), minlength=256))[::-1]
     grounds = []
     for level in levels[:12]:
@@ -393,7 +423,12 @@ def _banner_on(bottom, ground, height):
     body = ndimage.uniform_filter1d(share, 7, mode="nearest")  # a ruled line within the banner does not end it
     for top in range(4, len(bottom) - 8):
         # The two rows before the edge may be smeared by JPEG.
-        if share[top] < 0.7 or share[top + 1] < 0.7 or share[top - 2: top].min() > share[top] - 0.3 or share[top - 4: top - 2].max() > share[top] - 0.3:
+        if (
+            share[top] < 0.7
+            or share[top + 1] < 0.7
+            or share[top - 2 : top].min() > share[top] - 0.3
+            or share[top - 4 : top - 2].max() > share[top] - 0.3
+        ):
             continue
         filled = body[top:] >= 0.35
         end = top + (len(filled) if filled.all() else int(np.argmin(filled)))

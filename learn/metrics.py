@@ -51,7 +51,10 @@ def scores_of_pixels(tp: int, fp: int, fn: int, tn: int) -> dict:
     """
     none = 1.0 if not fp and not fn else 0.0
     return {
-        "tp": tp, "fp": fp, "fn": fn, "tn": tn,
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "tn": tn,
         "precision": ratio(tp, tp + fp, none),
         "recall": ratio(tp, tp + fn, none),
         "accuracy": ratio(tp + tn, tp + fp + fn + tn, 1.0),
@@ -179,7 +182,9 @@ def scores_of_instances(tp: int, fp: int, fn: int) -> dict:
     """
     none = 1.0 if not fp and not fn else 0.0
     return {
-        "tp": tp, "fp": fp, "fn": fn,
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
         "precision": ratio(tp, tp + fp, none),
         "recall": ratio(tp, tp + fn, none),
         "f1": ratio(2 * tp, 2 * tp + fp + fn, none),
@@ -199,8 +204,11 @@ def instance_scores(truth, predicted, valid=None) -> dict:
     pairs = overlaps(truth, predicted, valid)
     at = [_matched(pairs, iou) for iou in IOUS]
     return {
-        "n_truth": pairs.n_truth, "n_predicted": pairs.n_predicted,
-        **at[0], "ap50": at[0]["ap"], "ap": float(np.mean([a["ap"] for a in at])),
+        "n_truth": pairs.n_truth,
+        "n_predicted": pairs.n_predicted,
+        **at[0],
+        "ap50": at[0]["ap"],
+        "ap": float(np.mean([a["ap"] for a in at])),
         "matched": [a["tp"] for a in at],
     }
 

@@ -58,9 +58,14 @@ def measure(labels, intensity=None, *, nm_per_px=None) -> dict:
     border[index[(rows == 0) | (rows == height - 1) | (columns == 0) | (columns == width - 1)]] = True
     largest, smallest = _ferets(index, rows, columns, n)
     table = {
-        "label": numbers.astype(np.int64), "x_px": x, "y_px": y,
-        "area_px": area, "sqrt_area_px": np.sqrt(area), "diameter_px": np.sqrt(4 * area / np.pi),
-        "max_feret_px": largest, "min_feret_px": smallest,
+        "label": numbers.astype(np.int64),
+        "x_px": x,
+        "y_px": y,
+        "area_px": area,
+        "sqrt_area_px": np.sqrt(area),
+        "diameter_px": np.sqrt(4 * area / np.pi),
+        "max_feret_px": largest,
+        "min_feret_px": smallest,
         "aspect_ratio": np.sqrt((middle + half) / np.maximum(middle - half, 1e-12)),
         "on_border": border,
         "mean_intensity": np.full(n, np.nan) if intensity is None else mean(np.asarray(intensity, dtype=np.float64)[rows, columns]),

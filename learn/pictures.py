@@ -9,10 +9,21 @@ from scipy import ndimage
 
 from ..files import written_whole
 
-PALETTE = np.array([
-    (255, 92, 66), (64, 180, 255), (255, 208, 40), (70, 210, 110), (200, 110, 255),
-    (255, 150, 30), (40, 224, 216), (255, 105, 185), (176, 228, 50), (118, 132, 255),
-], dtype=np.float32)
+PALETTE = np.array(
+    [
+        (255, 92, 66),
+        (64, 180, 255),
+        (255, 208, 40),
+        (70, 210, 110),
+        (200, 110, 255),
+        (255, 150, 30),
+        (40, 224, 216),
+        (255, 105, 185),
+        (176, 228, 50),
+        (118, 132, 255),
+    ],
+    dtype=np.float32,
+)
 """Colours of particles, RGB 0 to 255, light enough for dark micrographs."""
 
 
@@ -39,8 +50,8 @@ def neighbours(labels, reach: int = 2) -> np.ndarray:
         for right in range(-reach if down else 1, reach + 1):
             if down >= height or abs(right) >= width:
                 continue
-            a = labels[: height - down, max(-right, 0): width - max(right, 0)]
-            b = labels[down:, max(right, 0): width + min(right, 0)]
+            a = labels[: height - down, max(-right, 0) : width - max(right, 0)]
+            b = labels[down:, max(right, 0) : width + min(right, 0)]
             meet = (a != b) & (a > 0) & (b > 0)
             found.append(np.sort(np.stack([a[meet], b[meet]], axis=1), axis=1))
     return np.unique(np.concatenate(found), axis=0) if found else np.zeros((0, 2), dtype=labels.dtype)
@@ -166,8 +177,18 @@ def size_histogram(path, table, *, title: str = ""):
     if cut.any():
         lines.append((f"{np.count_nonzero(cut)} cut by the border left out", 8, "#555555"))
     for i, (line, size, colour) in enumerate(lines):
-        axes.text(0.985, 0.97 - 0.08 * i, line, fontsize=size, color=colour, transform=axes.transAxes, ha="right", va="top",
-                  bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}, zorder=4)
+        axes.text(
+            0.985,
+            0.97 - 0.08 * i,
+            line,
+            fontsize=size,
+            color=colour,
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
+            zorder=4,
+        )
     axes.set_xlabel(rf"$\sqrt{{\mathrm{{particle\ area}}}}$ / {unit}")
     axes.set_ylabel("number of particles")
     axes.set_xlim(left=0)

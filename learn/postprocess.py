@@ -84,7 +84,7 @@ def chamfer_distance(mask, weights=(3, 4)) -> np.ndarray:
         for y in range(2, height + 2):
             row = distance[y, 2:-2]
             for back, aside, weight in steps:
-                np.minimum(row, distance[y - back, 2 + aside: 2 + aside + width] + np.int32(weight), out=row)
+                np.minimum(row, distance[y - back, 2 + aside : 2 + aside + width] + np.int32(weight), out=row)
             np.minimum(row, np.minimum.accumulate(row - run) + run, out=row)
 
     sweep(padded)
@@ -161,7 +161,9 @@ def split(mask, distance, *, depth: float, share: float = 0.0, connectivity: int
     """
     # A constant image has no local maximum for scikit-image: a frame of background sees to it that none is constant.
     framed = np.pad(np.where(mask, distance, 0), 1)
-    peaks, count = ndimage.label(local_maxima(framed, connectivity=1 if connectivity == 4 else 2)[1:-1, 1:-1] & mask, _STRUCTURES[connectivity])
+    peaks, count = ndimage.label(
+        local_maxima(framed, connectivity=1 if connectivity == 4 else 2)[1:-1, 1:-1] & mask, _STRUCTURES[connectivity]
+    )
     if not count:
         return np.zeros(mask.shape, dtype=np.int32)
     basins = watershed(-distance, peaks, mask=mask, connectivity=1 if connectivity == 4 else 2)
@@ -265,7 +267,9 @@ def _flood(mask, relief, markers, connectivity):
     return np.array(label, dtype=np.int32).reshape(height + 2, wide)[1:-1, 1:-1].copy()
 
 
-def separate(probability, *, threshold=0.51, min_area_px=0.0, dynamic_px=1.0, dynamic_share=0.1, max_hole_px=None, grow_px=0.0) -> np.ndarray:
+def separate(
+    probability, *, threshold=0.51, min_area_px=0.0, dynamic_px=1.0, dynamic_share=0.1, max_hole_px=None, grow_px=0.0
+) -> np.ndarray:
     """From the network's output to one label for each particle.
 
     Threshold, fill small holes, area opening, Euclidean distance, watershed with

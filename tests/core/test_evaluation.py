@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from nanosynth import cli
 from nanosynth.errors import NanosynthError
 from nanosynth.learn import evaluation, images

@@ -278,9 +278,9 @@ def micrograph_with_banner(height, ground, ink, *, box=None, smear=False):
     left, right, bottom = box or (0, 500, 400)
     values[top:bottom, left:right] = ground
     for start in range(left + 10, right - 140, 12):
-        values[top + 4: top + 14: 2, start: start + 7] = ink
-        values[top + 4: top + 14, start: start + 2] = ink
-    values[top + 6: top + 9, right - 110: right - 30] = ink
+        values[top + 4 : top + 14 : 2, start : start + 7] = ink
+        values[top + 4 : top + 14, start : start + 2] = ink
+    values[top + 6 : top + 9, right - 110 : right - 30] = ink
     if smear:
         values[top - 1] = (values[top - 2] + values[top]) / 2
     return values.clip(0, 255) / 255
@@ -339,7 +339,11 @@ def test_natural_order_and_folders(tmp_path, picture):
 def test_nothing_to_list_is_said(tmp_path):
     (tmp_path / "leer").mkdir()
     (tmp_path / "a.txt").write_text("x")
-    for path, message in ((tmp_path / "leer", "no images"), (tmp_path / "b.png", "no such file"), (tmp_path / "a.txt", "not a kind of image")):
+    for path, message in (
+        (tmp_path / "leer", "no images"),
+        (tmp_path / "b.png", "no such file"),
+        (tmp_path / "a.txt", "not a kind of image"),
+    ):
         with pytest.raises(NanosynthError, match=message) as error:
             images.list_images([path])
         assert str(path) in error.value.message and error.value.remedy

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nanosynth.learn import metrics
 from scipy.optimize import linear_sum_assignment
+
+from nanosynth.learn import metrics
 
 WARPING = Path(__file__).parents[1] / "data" / "warping_error.npz"
 """Made with Fiji's Trainable Segmentation, class WarpingError: 12 pairs."""

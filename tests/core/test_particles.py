@@ -5,8 +5,9 @@ import io
 
 import numpy as np
 import pytest
-from nanosynth.learn import particles
 from skimage.measure import regionprops_table
+
+from nanosynth.learn import particles
 
 
 def scene():
@@ -41,10 +42,19 @@ def test_against_scikit_image():
     intensity = rng.random((60, 80))
     labels = scene()
     labels[rng.random(labels.shape) < 0.1] = 0
-    names = {"label": "label", "area": "area_px", "centroid-0": "y_px", "centroid-1": "x_px", "intensity_mean": "mean_intensity",
-             "equivalent_diameter_area": "diameter_px"}
-    theirs = regionprops_table(labels, intensity, properties=["label", "area", "centroid", "intensity_mean", "equivalent_diameter_area",
-                                                              "axis_major_length", "axis_minor_length"])
+    names = {
+        "label": "label",
+        "area": "area_px",
+        "centroid-0": "y_px",
+        "centroid-1": "x_px",
+        "intensity_mean": "mean_intensity",
+        "equivalent_diameter_area": "diameter_px",
+    }
+    theirs = regionprops_table(
+        labels,
+        intensity,
+        properties=["label", "area", "centroid", "intensity_mean", "equivalent_diameter_area", "axis_major_length", "axis_minor_length"],
+    )
     ours = particles.measure(labels, intensity)
     for their_name, our_name in names.items():
         assert np.allclose(ours[our_name], theirs[their_name]), our_name
@@ -82,4 +92,6 @@ def test_no_particles(tmp_path):
     table = particles.measure(np.zeros((40, 40), np.int32), np.zeros((40, 40)), nm_per_px=1.0)
     assert all(len(column) == 0 for column in table.values())
     particles.write_table(tmp_path / "größe 1.csv", table, nm_per_px=1.0)
-    assert (tmp_path / "größe 1.csv").read_text(encoding="utf-8").splitlines() == [",".join((*particles.COLUMNS, "nm_per_px", "scale_source"))]
+    assert (tmp_path / "größe 1.csv").read_text(encoding="utf-8").splitlines() == [
+        ",".join((*particles.COLUMNS, "nm_per_px", "scale_source"))
+    ]

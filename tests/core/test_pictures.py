@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from nanosynth.learn import particles, pictures
 from PIL import Image
 from skimage.segmentation import watershed
+
+from nanosynth.learn import particles, pictures
 
 
 def mosaic(seed=0, size=200, count=150):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nanosynth.learn import postprocess
 from scipy import ndimage
+
+from nanosynth.learn import postprocess
 
 GOLDEN = Path(__file__).parents[1] / "data" / "distance_transform_watershed.npz"
 """Made with MorphoLibJ 1.4.2 in ImageJ 1.53t: 13 masks, 204 runs."""
@@ -20,8 +21,12 @@ def golden():
 def runs(golden):
     for i, key in enumerate(golden["run_key"].tolist()):
         weights = tuple(int(w) for w in str(golden["run_weights"][i]).split(","))
-        settings = {"weights": weights, "normalize": bool(golden["run_normalize"][i]), "dynamic": int(golden["run_dynamic"][i]),
-                    "connectivity": int(golden["run_connectivity"][i])}
+        settings = {
+            "weights": weights,
+            "normalize": bool(golden["run_normalize"][i]),
+            "dynamic": int(golden["run_dynamic"][i]),
+            "connectivity": int(golden["run_connectivity"][i]),
+        }
         yield i, golden[f"mask__{golden['run_case'][i]}"] > 0, settings, golden[key]
 
 
