@@ -16,6 +16,7 @@ import argparse
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -182,35 +183,33 @@ def make_inside_trixie(name):
     version = PYTHON[name]
     folder.mkdir(parents=True)
     wrapper = folder / "python-inside"
-    wrapper.write_text(INSIDE.format(trixie=TRIXIE, root=ROOT, python=folder / "bin" / "python"))
-    call(*inside(f"/usr/bin/python{version}", "-m", "venv", "--without-pip", folder))
+    wrapper.write_text(f"#!/bin/sh\nexec {shlex.join(inside(folder / 'bin' / 'python'))} \"$@\"\n")
+    call(*inside(f"/usr/bin/python{version}"), "-m", "venv", "--without-pip", folder)
     fetcher = ENVIRONMENTS / "fetcher"  # the machine's Python may come without pip
     if not (fetcher / "bin" / "pip").exists():
         make_venv(find_python("3.11"), fetcher)
     tags = [f"--platform=manylinux_2_{n}_x86_64" for n in range(41, 4, -1)] + ["--platform=manylinux2014_x86_64"]
     target = folder / "lib" / f"python{version}" / "site-packages"
     call(fetcher / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp",
+         "--ignore-requires-python",  # an older pip compares with its own Python
          f"--python-version={version}", *tags, "--target", target, "-r", requirements(name))  # fmt: skip
     wrapper.chmod(0o755)
 
 
-INSIDE = """#!/bin/sh
-# Runs Python inside the Debian root folder, seeing the same files at the same paths.
-exec unshare --mount sh -c '
+def inside(program) -> list[str]:
+    """The command that runs a program inside the Debian root folder, where the same files are at the same paths.
+
+    The mounts are in a namespace of their own, so nothing is left to unmount.
+    """
+    script = f"""
 set -e
-for place in /proc /sys /dev /tmp "{root}" ${{NANOSYNTH_DATA:+"$NANOSYNTH_DATA"}}; do
-    mkdir -p "{trixie}$place"
-    mount --rbind "$place" "{trixie}$place"
+for place in /proc /sys /dev /tmp {shlex.quote(str(ROOT))} ${{NANOSYNTH_DATA:+"$NANOSYNTH_DATA"}}; do
+    mkdir -p {shlex.quote(str(TRIXIE))}"$place"
+    mount --rbind "$place" {shlex.quote(str(TRIXIE))}"$place"
 done
-exec chroot "{trixie}" /usr/bin/env -C "$PWD" "$0" "$@"
-' "{python}" "$@"
+exec chroot {shlex.quote(str(TRIXIE))} /usr/bin/env -C "$PWD" "$0" "$@"
 """
-
-
-def inside(*command):
-    """The command line that runs a command inside the Debian root folder."""
-    script = INSIDE.format(trixie=TRIXIE, root=ROOT, python=command[0]).split("'")[1]
-    return ["unshare", "--mount", "sh", "-c", script, *command]
+    return ["unshare", "--mount", "sh", "-c", script, str(program)]
 
 
 def make_trixie():
@@ -223,6 +222,7 @@ def make_trixie():
     shutil.rmtree(TRIXIE, ignore_errors=True)
     include = ["python3", "python3-venv", *sorted(set(LIBRARIES.values()))]
     call("debootstrap", "--variant=minbase", f"--include={','.join(include)}", "trixie", TRIXIE, debian_mirror())
+    (TRIXIE / "etc" / "mtab").symlink_to("/proc/self/mounts")  # Blender lists the file systems
     (TRIXIE / "made").touch()
 
 
