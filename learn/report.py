@@ -168,7 +168,7 @@ def facts(data, training, results, evaluation) -> str:
     if results:
         cells.append((f"{sum(result.info['particles'] for result in results):,}", f"particles in {len(results)} real images"))
     if evaluation:
-        cells.append((f"{evaluation['pooled']['instance_f1']:.3f}", "instance F1 against people's annotation"))
+        cells.append((f"{evaluation['overall']['instance_f1']:.3f}", "instance F1 against people's annotation"))
     return "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in cells)
 
 
@@ -203,16 +203,16 @@ def training_section(training: Training) -> str:
     if not history:
         return section("Training", "<p>No epoch is finished yet.</p>")
     minutes = human_time(sum(line["seconds"] for line in history))
-    text = f"<p>{len(history)} epochs in {minutes}; the loss fell from {history[0]['loss']:.3f} to {history[-1]['loss']:.3f}."
+    text = f"<p>{len(history)} epochs in {minutes}; the loss went from {history[0]['loss']:.3f} to {history[-1]['loss']:.3f}."
     if training.chosen is not None:
         text += f" Epoch {training.chosen} was selected."
-    return section("Training", text + "</p>" + figure(curve_picture(training), "Loss by epoch", "Training loss by epoch (logarithmic)."))
+    return section("Training", text + "</p>" + figure(curve_picture(training), "Loss by epoch", "Training loss by epoch.", "plot"))
 
 
 def validation_section(training: Training) -> str:
     parts = [
         "<p>Predictions on a real image that the network never trained on, drawn after each epoch. "
-        "They are what one selects an epoch by when there is no annotation.</p>"
+        "They are what one selects an epoch by when there is no annotation: on the left the outline, on the right the probability.</p>"
     ]
     for name, pictures in training.pictures.items():
         shown = spread(sorted(pictures), EPOCHS, training.chosen)
@@ -220,7 +220,7 @@ def validation_section(training: Training) -> str:
         for epoch in shown:
             mark = " (selected)" if epoch == training.chosen else ""
             cells.append(figure(jpeg(read_picture(pictures[epoch])), f"Prediction on {name} after epoch {epoch}", f"Epoch {epoch}{mark}"))
-        parts.append(f'<h3>{escape(name)}</h3><div class="row three">{"".join(cells)}</div>')
+        parts.append(f'<h3>{escape(name)}</h3><div class="row two">{"".join(cells)}</div>')
     return section("Validation by epoch", "".join(parts))
 
 
@@ -239,7 +239,7 @@ def spread(epochs, count, chosen) -> list[int]:
 
 
 def real_section(results) -> str:
-    parts = ["<p>Real micrographs on the left, the particles that were found on the right, each in a colour of its own.</p>"]
+    parts = ["<p>Each real micrograph with the particles that were found in it, neighbours in different colours.</p>"]
     for result in results:
         info = result.info
         micrograph = read_micrograph(info["image"], crop_bottom=0)
@@ -284,7 +284,7 @@ def size_section(results) -> str:
             numbers = [f"{median:.1f} {result.unit}", f"{2 / np.sqrt(np.pi) * median:.1f} {result.unit}", f"{(high - low) / 2 / median:.0%}"]
         rows.append([result.name, f"{result.info['particles']}", f"{len(sizes)}", *numbers])
     header = ["Image", "Particles", "of them whole", "Median √area", "as diameter of a disc", "Spread"]
-    picture = figure(size_picture(results), "Size distributions", "Number of particles by square root of area. The line marks the median.")
+    picture = figure(size_picture(results), "Size distributions", "Number of particles by square root of area. The line marks the median.", "plot")
     return section("Size distributions", text + picture + table(header, rows))
 
 
@@ -297,10 +297,10 @@ def score_section(evaluation) -> str:
         "precision": "Precision", "recall": "Recall", "accuracy": "Accuracy", "f1": "F1", "iou": "IoU",
         "instance_f1": "Instance F1", "ap50": "AP50", "n_truth": "Annotated", "n_predicted": "Found",
     }  # fmt: skip
-    images = list(evaluation["images"])
+    images = dict(evaluation["images"])
     if len(images) > 1:
-        images.append({"name": "all together", **evaluation["pooled"]})
-    rows = [[scores["name"], *(number(scores[key]) for key in names)] for scores in images]
+        images["all together"] = evaluation["overall"]
+    rows = [[name, *(number(scores[key]) for key in names)] for name, scores in images.items()]
     return section("Scores", text + table(["Image", *names.values()], rows))
 
 
@@ -311,15 +311,16 @@ def number(value) -> str:
 def provenance_section(data, training) -> str:
     rows, texts = [], []
     if data:
-        rows += [["Nanosynth", data.info["nanosynth"]], ["Blender", str(data.info["blender"])], ["Recipe (hash)", data.info["recipe"]]]
+        rows += [["Nanosynth", data.info["nanosynth"]], ["Blender", str(data.info["blender"])], ["Recipe", data.info["recipe"][:16]]]
         texts.append(("Recipe", read_text(data.path / "recipe.toml")))
     if training:
         rows += [[f"Training: {name}", str(version)] for name, version in training.info.get("versions", {}).items()]
+        rows += [[f"Training: {name}", str(training.info[name])] for name in ("commit", "command") if training.info.get(name)]
         texts.append(("Training settings", training.settings))
     if not rows:
         return ""
     details = "".join(f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>" for name, text in texts if text)
-    return section("Versions and settings", table(["What", "Which"], rows) + details)
+    return section("Versions and settings", f'<div class="plain">{table(["What", "Which"], rows)}</div>{details}')
 
 
 # Plots
@@ -329,7 +330,8 @@ def curve_picture(training: Training) -> str:
     figure_, axes = plot(7.2, 2.6)
     epochs = [line["epoch"] for line in training.history]
     axes.plot(epochs, [line["loss"] for line in training.history], color=ACCENT, lw=1.4)
-    axes.set_yscale("log")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel("training loss", color=ACCENT)
     scored = [(line["epoch"], line["f1"]) for line in training.history if line.get("f1") is not None]
@@ -358,7 +360,8 @@ def size_picture(results) -> str:
             if len(sizes):
                 axes.hist(sizes, bins=bins(sizes), color=ACCENT, alpha=0.75, edgecolor="white", lw=0.4)
                 axes.axvline(np.median(sizes), color=SECOND, lw=1.2)
-            axes.set_xlim(left=0)
+            if not len(sizes) or sizes.min() < 0.4 * sizes.max():
+                axes.set_xlim(left=0)
             axes.set_title(result.name, loc="left", color=INK)
             axes.set_xlabel(f"√area ({result.unit})")
             axes.yaxis.get_major_locator().set_params(integer=True)
@@ -434,8 +437,8 @@ def section(title, body) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>"
 
 
-def figure(source, alternative, caption) -> str:
-    return f'<figure><img src="{source}" alt="{escape(alternative)}"><figcaption>{escape(caption)}</figcaption></figure>'
+def figure(source, alternative, caption, kind="picture") -> str:
+    return f'<figure class="{kind}"><img src="{source}" alt="{escape(alternative)}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def table(header, rows) -> str:
@@ -464,13 +467,15 @@ section { margin-bottom: 2.6rem; }
 .two { grid-template-columns: repeat(2, minmax(0, 1fr)); }
 .three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 figure { margin: 0; }
-section > figure { max-width: 56rem; margin-bottom: 1rem; }
+.plot { max-width: 58rem; margin-bottom: 1rem; overflow-x: auto; }
+.plot img { min-width: 36rem; }
 img { display: block; width: 100%; height: auto; }
 figcaption { margin-top: .3rem; color: var(--soft); font-size: .82rem; line-height: 1.4; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem 1.4rem .3rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .plain th, .plain td { text-align: left; }
+.plain td:last-child { white-space: normal; overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 500; }
 details { margin-top: .8rem; }
 summary { cursor: pointer; color: var(--accent); }
