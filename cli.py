@@ -20,7 +20,7 @@ from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-NEEDS = {"generate": "bpy", "worker": "bpy", "train": "tensorflow", "segment": "tensorflow", "report": "matplotlib"}
+NEEDS = {"generate": "bpy", "worker": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib"}
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "keras", "tensorflow")
 
 
@@ -213,7 +213,7 @@ def elsewhere(verb, needed, argv) -> int:
     python = learn_python()
     if python is None:
         raise NanosynthError(
-            f"{verb} needs TensorFlow, and no training environment is set.",
+            f"{verb} needs Keras and TensorFlow, which this Python lacks, and no training environment is set.",
             "Name its Python in the extension's preferences or in the environment variable NANOSYNTH_LEARN_PYTHON.",
         )
     command = [str(python), str(Path(__file__).with_name("launch.py")), *argv, "--tethered"]
@@ -313,7 +313,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("run_folder", type=Path, metavar="RUN", help="folder made by train")
     group = add.__self__.add_mutually_exclusive_group(required=True)
     group.add_argument("--epoch", type=int, metavar="N", help="the epoch whose predictions look best to you")
-    group.add_argument("--best", choices=["f1"], help="the epoch with the best score on the annotated validation images")
+    group.add_argument("--best", choices=["f1", "instance_f1"], help="the epoch with the best mean F1 on the annotated validation images")
     add("--export", type=Path, metavar="MODEL", help="also write the chosen epoch as a model, to be copied and shared")
 
     add = verb(
@@ -402,7 +402,10 @@ def main(argv=None) -> int:
             from .jobs.child import tether
 
             tether()
-        return arguments.run(arguments, reporter) or 0
+        from .jobs.child import interruptible
+
+        with interruptible():  # SIGTERM as Ctrl-C: what is begun is ended in order
+            return arguments.run(arguments, reporter) or 0
     except SystemExit as end:  # argparse's own way out; inside Blender it must not end the process
         return end.code or 0
     except NanosynthError as error:

@@ -10,13 +10,15 @@ import platform
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import __version__
+from .errors import NanosynthError
 
 FOLDER = Path(__file__).resolve().parent
 CORE = ("numpy", "scipy", "scikit-image", "imageio", "tifffile", "tomli-w")
-VERBS = {"bpy": ("generate",), "tensorflow": ("train", "segment"), "": ("select", "evaluate")}
+VERBS = {"bpy": ("generate",), "learn": ("train", "segment"), "": ("select", "evaluate")}
 DISK_WANTED_GB = 5
 TIME_LIMIT_S = 120
 
@@ -42,7 +44,7 @@ def examine(folder=".", *, devices=True) -> dict:
     folder : path-like
         Where the free disk space is measured.
     devices : bool
-        Also ask TensorFlow and Cycles for their devices, which loads them.
+        Also ask Keras's backend or Cycles for their devices, which loads them.
 
     Returns
     -------
@@ -53,15 +55,20 @@ def examine(folder=".", *, devices=True) -> dict:
     """
     versions = {"nanosynth": __version__, **{name: _version(name) for name in (*CORE, "tensorflow", "keras", "bpy")}}
     in_blender = _importable("bpy")
-    side = "bpy" if in_blender else "tensorflow"
+    side = "bpy" if in_blender else "learn"
     problems = []
     missing = [name for name in CORE if versions[name] is None]
     if missing:
         problems.append({"message": f"Missing packages: {', '.join(missing)}.", "remedy": _remedy(side, missing)})
+    found = {}
     if not in_blender:
-        lacking = [name for name in ("tensorflow", "keras") if versions[name] is None]
+        lacking = [name for name in dict.fromkeys(("keras", os.environ.get("KERAS_BACKEND", "tensorflow"))) if not _importable(name)]
         if lacking:
-            problems.append({"message": f"Training and segmenting need {' and '.join(lacking)}.", "remedy": _remedy("tensorflow", lacking)})
+            problems.append({"message": f"Training and segmenting need {' and '.join(lacking)}.", "remedy": _remedy(side, lacking)})
+        elif devices:
+            found = _learn_devices(problems)
+    elif devices:
+        found = _cycles_devices()
     free = shutil.disk_usage(folder).free / 1e9
     if free < DISK_WANTED_GB:
         problems.append({"message": f"Only {free:.1f} GB free on this disk.", "remedy": "Free some space; 180 pairs and a run take about 3 GB."})
@@ -70,7 +77,7 @@ def examine(folder=".", *, devices=True) -> dict:
         "python": f"{platform.python_version()} ({sys.executable or 'inside Blender'})",
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": versions,
-        "devices": _devices(in_blender, versions) if devices else {},
+        "devices": found,
         "disk_free_gb": round(free, 1),
         "learn_python": None if learn is None else str(learn),
         "verbs": list(VERBS[side] + VERBS[""]),
@@ -140,15 +147,43 @@ def _remedy(side, missing):
     return f"Run: {sys.executable} -m pip install {' '.join(missing)}"
 
 
-def _devices(in_blender, versions):
-    if in_blender:
-        import bpy
+def _cycles_devices() -> dict:
+    import bpy
 
-        kinds = bpy.context.preferences.addons["cycles"].preferences if "cycles" in bpy.context.preferences.addons else None
-        return {"Cycles": sorted({f"{d.name} ({d.type})" for d in kinds.get_devices_for_type("CPU")}) if kinds else ["CPU"]}
-    if versions["tensorflow"]:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import tensorflow
+    cycles = bpy.context.preferences.addons.get("cycles")
+    if cycles is None:
+        return {"Cycles": []}
+    kinds = ["CPU", *(kind[0] for kind in cycles.preferences.get_device_types(bpy.context) if kind[0] != "NONE")]
+    devices = [(device.type, device.name) for kind in kinds for device in cycles.preferences.get_devices_for_type(kind)]
+    return {"Cycles": [f"{name} ({kind})" for kind, name in dict.fromkeys(devices)]}
 
-        return {"TensorFlow": [device.name.removeprefix("/physical_device:") for device in tensorflow.config.list_physical_devices()]}
-    return {}
+
+def _learn_devices(problems) -> dict:
+    from .learn.backend import load_keras
+
+    try:
+        with _silent_stderr():
+            keras = load_keras()
+            if keras.backend.backend() != "tensorflow":
+                return {"Keras": [keras.backend.backend()]}
+            import tensorflow
+
+            devices = tensorflow.config.list_physical_devices()
+    except NanosynthError as error:
+        problems.append({"message": error.message, "remedy": _remedy("learn", ["--force-reinstall", "keras", "tensorflow"])})
+        return {}
+    return {"TensorFlow": [device.name.removeprefix("/physical_device:") for device in devices]}
+
+
+@contextmanager
+def _silent_stderr():
+    """Drop what native code writes to stderr; TensorFlow greets there with pages of text."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
