@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import NanosynthError, explained
 from ..fields import from_dict, to_dict
-from ..files import locked
+from ..files import locked, sweep
 from ..reporting import Clock, Reporter
 from ..synth.dataset import Dataset, refuse_foreign
 from ..synth.recipe import Recipe, read_recipe
@@ -25,7 +25,7 @@ from .process import Child, host_command
 LOCK = ".generate.lock"
 DESK = ".work"
 """The workers' logs and temporary files, thrown away afterwards."""
-RENEW_AFTER = 40
+RENEW_AFTER = 20
 """Scenes after which a worker makes room for a fresh one: Blender's memory grows from scene to scene."""
 RENEW_ABOVE_MB = 1500
 """Peak memory at which it does so earlier."""
@@ -168,6 +168,8 @@ class Crew:
                 child.untether()
             for child in self.hands:
                 child.end()
+            for folder in self.dataset.folders():
+                sweep(folder)
         return self.failed
 
     def hire(self):

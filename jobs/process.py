@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import NanosynthError, explained
@@ -65,7 +66,9 @@ class Child:
         group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
         environment = os.environ if temporary is None else {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with explained(argv[0]), open(self.log, "ab") as stderr:
+        with explained(self.log):
+            stderr = open(self.log, "ab")
+        with stderr, explained(argv[0]):
             self.process = subprocess.Popen(argv, stderr=stderr, env=environment, **pipes, **group)
         self.handshake = threading.Timer(handshake_s, self._too_late)
         self.handshake.daemon = True
@@ -80,7 +83,8 @@ class Child:
                 except ValueError:
                     message = None
                 if not isinstance(message, dict) or "kind" not in message:
-                    log.write(line)
+                    with suppress(OSError):  # a full disk must not silence the child
+                        log.write(line)
                     continue
                 self.handshake.cancel()
                 self.inbox.put((self, message))
@@ -98,26 +102,23 @@ class Child:
 
     def send(self, **order):
         """Send an order. A child that has ended meanwhile says so in the inbox."""
-        try:
+        with suppress(OSError):
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
             self.process.stdin.flush()
-        except (OSError, ValueError):
-            pass
 
     def interrupt(self, grace_s: float = 10.0):
         """Ask the child to end, as Ctrl-C does; kill it if it still lives after `grace_s`. Returns at once."""
         if self.alive:
-            self.process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
+            with suppress(OSError):  # on Windows there may be no console to send it through
+                self.process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
             timer = threading.Timer(grace_s, self.kill)
             timer.daemon = True
             timer.start()
 
     def untether(self):
         """Close the child's stdin, so that it ends by itself. Returns at once."""
-        try:
+        with suppress(OSError):  # it has ended with an order unread
             self.process.stdin.close()
-        except OSError:  # it has ended with an order unread
-            pass
 
     def end(self, grace_s: float = 1.0):
         """Untether the child, kill it if it still lives after `grace_s`, and wait for its end."""
@@ -135,10 +136,8 @@ class Child:
         if os.name == "nt":
             self.process.kill()
         else:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def last_lines(self) -> list[str]:
         """The last lines of the child's log."""
