@@ -33,10 +33,14 @@ TARGET = 0.9
 and textured ground is taken for them, while somewhat smaller ones only lose detail."""
 TOLERANCE = 0.5
 """How far the logarithm of a particle's diameter may be from that of the size aimed at (standard deviation)."""
-TRIAL_PIXELS = 450_000
+FEW = 2
+"""Prior number of worthless particles: one agglomerate that passes for a large particle is weak evidence, many particles are strong."""
+TRIAL_PIXELS = 350_000
 """A trial predicts at most so many network px; at finer zooms it is made on a part of the image."""
 POOR_FIT = 0.3
 """Below this fit, what was found does not look like the training's particles: they have another size, or are none."""
+GOOD_FIT = 0.4
+"""Above this fit, what was found is particles like those of the training."""
 MAX_PIXELS = 400_000_000
 """The largest image, in network px, that is predicted."""
 
@@ -60,7 +64,8 @@ class Trial:
     fit : float
         Area-weighted mean quality of the particles: size fit times form times confidence.
     score : float
-        `covered` times `fit` times the plain mean quality, in which specks count as much as large particles.
+        `covered` times `fit` times the plain mean quality, in which specks count as much as large particles
+        and which few particles lower.
     share : float
         Share of the image that was examined.
     """
@@ -164,8 +169,14 @@ def search_scale(model: Model, pixels: np.ndarray, *, threshold: float, min_area
     def attempt(zoom):
         return _attempt(model, pixels, busy, bounds, zoom, threshold, min_area_px, dynamic_px)
 
-    trials = [attempt(coarsest * LADDER**step) for step in range(steps + 1)]
-    best = max(trials, key=lambda t: t.score)
+    trials, best, falling = [], None, 0
+    for step in range(steps + 1):
+        trials.append(attempt(coarsest * LADDER**step))
+        best = max(trials, key=lambda t: t.score)
+        # Finer zooms cost most; once a good one is well behind, they are spared.
+        falling = falling + 1 if trials[-1].score < 0.25 * best.score and best.fit > GOOD_FIT else 0
+        if falling == 2:
+            break
     doubts = []
     if best.score <= 0:
         native = min(max(1.0, coarsest), finest)
@@ -180,7 +191,11 @@ def search_scale(model: Model, pixels: np.ndarray, *, threshold: float, min_area
         best = refined
     if best.fit < POOR_FIT:
         doubts.append("at no scale does what was found look much like the particles of the training")
-    rivals = [t for t in trials if t.covered * t.fit > 0.8 * best.covered * best.fit and abs(math.log(t.zoom / best.zoom)) > math.log(1.9)]
+    rivals = [
+        t
+        for t in trials
+        if t.count > FEW and t.covered * t.fit > 0.8 * best.covered * best.fit and abs(math.log(t.zoom / best.zoom)) > math.log(1.9)
+    ]
     if rivals:
         rival = max(rivals, key=lambda t: t.covered * t.fit)
         doubts.append(f"particles of about {rival.diameter_px:.0f} px fit nearly as well as particles of about {best.diameter_px:.0f} px")
@@ -208,7 +223,8 @@ def assess(model: Model, labels: np.ndarray, probability: np.ndarray) -> Assessm
     # The geometric mean by area: specks do not rule it.
     found = np.exp(np.average(np.log(4 * area / np.pi) / 2, weights=area))
     fit = np.average(quality, weights=area)
-    return Assessment(int(area.size), float(found), float(area.sum() / labels.size), float(fit), float(quality.mean()))
+    mean = quality.sum() / (area.size + FEW)
+    return Assessment(int(area.size), float(found), float(area.sum() / labels.size), float(fit), float(mean))
 
 
 def _attempt(model, pixels, busy, bounds, zoom, threshold, min_area_px, dynamic_px):

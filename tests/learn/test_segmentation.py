@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nanosynth.errors import NanosynthError
-from nanosynth.fields import from_dict
+from nanosynth.fields import from_dict, reference
 from nanosynth.learn.images import Micrograph, read_labels, read_mask, write_grey
 from nanosynth.learn.metrics import match_instances
 from nanosynth.learn.segmentation import SegmentationOptions, enlarge_labels, output_names, segment, segment_files
@@ -197,3 +197,8 @@ def test_names_do_not_clash():
 def test_a_wrong_crop_is_refused(value):
     with pytest.raises(NanosynthError, match="crop_bottom"):
         options(crop_bottom=value)
+
+
+def test_the_documented_settings_are_the_real_ones():
+    page = (Path(__file__).parents[2] / "docs" / "segmenting.md").read_text("utf-8")
+    assert reference(SegmentationOptions) in page
