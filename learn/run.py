@@ -14,6 +14,8 @@ from .settings import TrainingSettings
 
 FORMAT = 1
 FOLDERS = ("epochs", "state", "validation")
+SCORES = ("f1", "instance_f1")
+"""Scores an epoch can be selected by: F1 of the pixels, F1 of the instances at an IoU of 0.5."""
 
 
 class Run:
@@ -119,11 +121,11 @@ class Run:
         """Finished epochs whose weights are there."""
         return [line["epoch"] for line in self.history() if self.weights_path(line["epoch"]).is_file()]
 
-    def best(self) -> int | None:
-        """Of the epochs whose weights are there, the one with the highest F1 on the annotated validation images; the first of equals."""
+    def best(self, score: str = "f1") -> int | None:
+        """Of the epochs whose weights are there, the one with the highest mean score on the annotated validation images; the first of equals."""
         kept = set(self.kept())
-        scored = [line for line in self.history() if line["epoch"] in kept and line.get("f1") is not None]
-        return max(scored, key=lambda line: line["f1"])["epoch"] if scored else None
+        scored = [line for line in self.history() if line["epoch"] in kept and line.get(score) is not None]
+        return max(scored, key=lambda line: line[score])["epoch"] if scored else None
 
     def tidy(self):
         """Delete the weights that the retention policy does not keep."""
@@ -131,7 +133,7 @@ class Run:
             return
         kept = self.kept()
         chosen = self.selected()
-        needed = {kept[-1], self.best(), chosen["epoch"] if chosen else None} if kept else set()
+        needed = {kept[-1], *map(self.best, SCORES), chosen["epoch"] if chosen else None} if kept else set()
         for epoch in kept:
             if epoch not in needed and epoch % self.settings.keep_every:
                 self.weights_path(epoch).unlink(missing_ok=True)
@@ -144,12 +146,12 @@ class Run:
         epoch : int, optional
             Chosen by eye from the pictures in `validation/`.
         best : str, optional
-            "f1": the highest mean F1 on the annotated validation images.
+            One of `SCORES`: the epoch whose mean over the annotated validation images is highest.
 
         Returns
         -------
         dict
-            `epoch`, `by` ("eye" or "f1") and `f1` (None without annotation).
+            `epoch`, `by` ("eye" or the score) and the scores (None without annotation).
 
         Raises
         ------
@@ -160,17 +162,17 @@ class Run:
         if not kept:
             raise NanosynthError(f"{self.path}: no epoch is finished.", "Let the training run for an epoch at least.")
         if best is not None:
-            epoch = self.best()
+            epoch = self.best(best)
             if epoch is None:
                 raise NanosynthError(
-                    f"{self.path}: no validation image is annotated, so no epoch has an F1.",
+                    f"{self.path}: no validation image is annotated, so no epoch has a score ({best}).",
                     "Look at the pictures in its folder validation and use --epoch N.",
                 )
         if epoch not in kept:
             nearest = min(kept, key=lambda e: (abs(e - epoch), e))
             raise NanosynthError(f"{self.path}: the weights of epoch {epoch} are not there.", f"The nearest epoch kept is {nearest}.")
         line = next(line for line in self.history() if line["epoch"] == epoch)
-        chosen = {"epoch": epoch, "by": best or "eye", "f1": line.get("f1")}
+        chosen = {"epoch": epoch, "by": best or "eye", **{score: line.get(score) for score in SCORES}}
         write_json(self.path / "selected.json", chosen)
         return chosen
 

@@ -25,7 +25,7 @@ from . import validation as real
 from .backend import load_keras, versions
 from .data import Batches, Scenes, particle_sizes
 from .model import Model, save_weights
-from .run import Run, content_hash
+from .run import SCORES, Run, content_hash
 from .settings import TrainingSettings
 from .unet import build_unet, parameter_count
 
@@ -66,26 +66,30 @@ def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), 
         If the data set is damaged, `out` holds another run, Keras or its backend
         is missing, the disk is full, or the training diverges.
     """
-    reporter = reporter or Reporter()
+    with stops_promptly():  # from here on: Keras takes seconds to load
+        return _train(Path(dataset), settings, Path(out), list(validation), list(truth), validation_diameter, command, reporter or Reporter())
+
+
+def _train(dataset, settings, out, validation, truth, validation_diameter, command, reporter) -> Run:
     keras = load_keras()
     data = Dataset.open(dataset)
     records = [data.records[index] for index in sorted(data.finished())]
     sizes = particle_sizes(records, settings)
-    images = real.read_validation(list(validation), list(truth), sizes, validation_diameter)
+    images = real.read_validation(validation, truth, sizes, validation_diameter)
     identity = {
         "data_set": {"recipe": data.info["recipe"], "content": content_hash(records), "pairs": len(records)},
-        "validation": real.identity(list(validation), list(truth)),
+        "validation": real.identity(validation, truth),
         "validation_diameter": validation_diameter,
     }
     facts = {
-        "data_set_path": str(Path(dataset).resolve()),
+        "data_set_path": str(dataset.resolve()),
         "sizes": asdict(sizes),
         "scales": {image.name: {"zoom": image.zoom, "source": image.scale_source} for image in images},
         "command": command,
         "commit": commit(),
         "versions": versions(keras),
     }
-    with locked(Path(out) / LOCK, "training into"), stops_promptly():
+    with locked(out / LOCK, "training into"):
         run = Run.start(out, settings, identity, facts, to_toml(data.recipe))
         _Training(keras, run, data, sizes, images, EventFile(run.path / "events.jsonl", reporter)).go()
     return run
@@ -108,13 +112,14 @@ class _Training:
         self.trainer.compile(self.optimizer, loss=keras.losses.BinaryCrossentropy(), jit_compile=False)
         self.model = Model(self.network, s, (sizes.diameter_px, sizes.log_sd), sizes.nm_per_px, {})
         self.state = run.path / "state" / "training.npz"
+        # Started after the first step: its compilation says nothing of the pace.
+        self.clock, self.told = None, 0.0
         self.epoch = self.restore()
         run.cut_history(self.epoch)
+        run.tidy()
         if self.epoch < s.epochs:
             scenes = Scenes(data, sizes, s.memory_gb, lambda done, total: self.tell(0, f"reading pair {done} of {total}"))
             self.batches = Batches(scenes, s, sizes.diameter_px)
-        self.clock = Clock(self.total, self.epoch * s.iterations_per_epoch)
-        self.told = 0.0
 
     def announce(self, pairs):
         """Say what begins, with the disk space it needs."""
@@ -157,6 +162,8 @@ class _Training:
             waited, moment, worked = waited + ready - moment, time.monotonic(), worked + time.monotonic() - ready
             if not math.isfinite(loss):
                 raise NanosynthError(f"The training diverged in epoch {epoch} (the loss is {loss}).", "Lower learning_rate and train into another folder.")
+            if self.clock is None:
+                self.clock = Clock(self.total, first + step + 1)
             self.tell(first + step + 1, f"epoch {epoch} of {s.epochs}, loss {loss:.4f}")
         line = {"epoch": epoch, "loss": loss, "lr": s.learning_rate_at(first + s.iterations_per_epoch - 1), "data_wait_share": waited / (waited + worked)}
         with self.serving(epoch * s.iterations_per_epoch):
@@ -170,18 +177,17 @@ class _Training:
         self.reporter.artifact(self.run.weights_path(epoch), "weights", **line)
 
     def validate(self, epoch) -> dict:
-        """Predict, score and picture the real images."""
+        """Segment, score and picture the real images; each score of `run.SCORES` is the mean over those annotated."""
         scores = {}
         for image in self.images:
-            probability = image.predict(self.model)
+            found = image.segment(self.model)
             path = self.run.path / "validation" / f"{epoch:04d}_{image.name}.png"
-            image.write_picture(path, probability, self.settings.threshold)
+            image.write_picture(path, found)
             self.reporter.artifact(path, "validation", epoch=epoch)
-            found = image.scores(probability, self.settings.threshold)
-            if found:
-                scores[image.name] = found
-        f1 = float(np.mean([found["f1"] for found in scores.values()])) if scores else None
-        return {"validation": scores, "f1": f1}
+            if image.truth is not None:
+                scores[image.name] = image.scores(found, self.settings.threshold)
+        means = {name: float(np.mean([found[name] for found in scores.values()])) if scores else None for name in SCORES}
+        return {"validation": scores, **means}
 
     @contextmanager
     def serving(self, steps: int):
@@ -227,9 +233,9 @@ class _Training:
 
     def tell(self, done, text):
         now = time.monotonic()
-        if now - getattr(self, "told", 0.0) >= REPORT_EVERY or done == self.total:
+        if now - self.told >= REPORT_EVERY or done == self.total:
             self.told = now
-            left = self.clock.seconds_left(done) if hasattr(self, "clock") else None
+            left = self.clock.seconds_left(done) if self.clock else None
             self.reporter.progress(done, self.total, text, seconds_left=left)
 
 

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from ..errors import NanosynthError
 from ..files import sha256, written_whole
-from .images import read_labels, read_micrograph
-from .metrics import pixel_scores
-from .prediction import predict_probability
-from .scale import resize, zoomed
+from .images import Micrograph, read_labels, read_micrograph
+from .metrics import match_instances, pixel_scores
+from .pictures import overlay, stretched
+from .scale import resize
+from .segmentation import Segmentation, SegmentationOptions, segment
 
-PICTURE_PX = 1200
-"""Longest side of an image in the pictures."""
-OUTLINE = (255, 140, 0)
+PANEL_PX = 800
+"""Longest side of each of the three panels of a picture."""
+GAP_PX = 4
+"""White space between them."""
 
 
 @dataclass
@@ -28,7 +29,7 @@ class ValidationImage:
     Attributes
     ----------
     name : str
-    pixels : float32 (H, W)
+    micrograph : Micrograph
     truth : int32 (H, W) or None
         Its annotation, for scores only.
     zoom : float
@@ -38,35 +39,44 @@ class ValidationImage:
     """
 
     name: str
-    pixels: np.ndarray
+    micrograph: Micrograph
     truth: np.ndarray | None
     zoom: float
     scale_source: str
 
-    def predict(self, model):
-        """Probability of each pixel, float32 (H, W)."""
-        return resize(predict_probability(model, zoomed(self.pixels, self.zoom)), self.pixels.shape)
+    def segment(self, model) -> Segmentation:
+        """What `segment` finds in it at this scale."""
+        return segment(model, self.micrograph, SegmentationOptions(diameter=model.diameter_px[0] / self.zoom))
 
-    def scores(self, probability, threshold: float) -> dict | None:
-        """Precision, recall, accuracy, F1 and IoU of the pixels; None without annotation."""
-        if self.truth is None:
-            return None
-        scores = pixel_scores(self.truth > 0, probability > threshold)
-        return {name: float(scores[name]) for name in ("precision", "recall", "accuracy", "f1", "iou")}
+    def scores(self, found: Segmentation, threshold: float) -> dict:
+        """Scores against the annotation.
 
-    def write_picture(self, path, probability, threshold: float):
-        """Write the image with the prediction's outline beside the probability, as PNG."""
-        mask = probability > threshold
-        outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
-        grey = np.uint8(np.clip(self.pixels, 0, 1) * 255)
-        left = np.stack([np.where(outline, np.uint8(colour), grey) for colour in OUTLINE], -1)
-        right = np.repeat(np.uint8(np.clip(probability, 0, 1) * 255)[..., None], 3, -1)
-        picture = Image.fromarray(np.concatenate([left, right], 1))
-        shrink = PICTURE_PX / max(self.pixels.shape)
-        if shrink < 1:
-            picture = picture.resize([max(1, round(side * shrink)) for side in picture.size], Image.Resampling.LANCZOS)
+        Returns
+        -------
+        dict
+            precision, recall, accuracy, f1 and iou of the pixels above the
+            threshold; instance_f1, the F1 of the separated particles at an IoU of 0.5.
+        """
+        rows = slice(len(self.truth))
+        pixels = pixel_scores(self.truth > 0, found.probability[rows] > threshold)
+        instances = match_instances(self.truth, found.labels[rows], iou=0.5)
+        return {**{name: float(pixels[name]) for name in ("precision", "recall", "accuracy", "f1", "iou")}, "instance_f1": float(instances["f1"])}
+
+    def write_picture(self, path, found: Segmentation):
+        """Write image, probability and the particles' outlines side by side, as PNG."""
+        pixels = self.micrograph.pixels
+        height, width = pixels.shape
+        shrink = min(1.0, PANEL_PX / max(height, width))
+        small = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+        grey = stretched(resize(pixels, small))
+        probability = np.clip(resize(found.probability[:height], small), 0, 1)
+        # Ids are taken at the pixel centres.
+        rows, columns = (((np.arange(n) + 0.5) * side / n).astype(int) for n, side in zip(small, pixels.shape, strict=True))
+        outlined = overlay(grey, found.labels[np.ix_(rows, columns)], opacity=0.0)
+        plain = [np.repeat(np.uint8(panel * 255 + 0.5)[..., None], 3, -1) for panel in (grey, probability)]
+        gap = np.full((small[0], GAP_PX, 3), 255, np.uint8)
         with written_whole(path) as temporary:
-            picture.save(temporary)
+            Image.fromarray(np.concatenate([plain[0], gap, plain[1], gap, outlined], 1)).save(temporary)
 
 
 def read_validation(images, truths, sizes, diameter_px: float | None = None) -> list[ValidationImage]:
@@ -105,7 +115,7 @@ def read_validation(images, truths, sizes, diameter_px: float | None = None) -> 
         name = Path(path).stem
         if any(other.name == name for other in found):
             raise NanosynthError(f"{path}: another validation image has the name {name}, too.", "Rename one of them.")
-        found.append(ValidationImage(name, micrograph.pixels, truth, zoom, source))
+        found.append(ValidationImage(name, micrograph, truth, zoom, source))
     return found
 
 
