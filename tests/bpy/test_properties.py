@@ -3,6 +3,7 @@
 import bpy
 import numpy as np
 import pytest
+
 from nanosynth import properties
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import to_toml, walk

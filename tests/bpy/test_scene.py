@@ -4,6 +4,7 @@ import bpy
 import numpy as np
 import pytest
 from mathutils.bvhtree import BVHTree
+
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import from_dict
 from nanosynth.synth.degrade import degrade
