@@ -1,11 +1,13 @@
-"""What Blender is told of: one ordered list of classes, the preferences and the command line."""
+"""What Blender is told of: one ordered list of classes, the preferences, the scene's recipe and the command line."""
 
 from __future__ import annotations
 
 import bpy
 
+from . import properties
 from .operators import OPERATORS
 from .panels import PANELS
+from .synth.recipe import Recipe
 
 PACKAGE = __package__
 
@@ -23,7 +25,7 @@ class Preferences(bpy.types.AddonPreferences):
         self.layout.prop(self, "learn_python")
 
 
-CLASSES = (Preferences, *OPERATORS, *PANELS)
+CLASSES = (Preferences, *properties.CLASSES, *OPERATORS, *PANELS)
 _commands = []
 
 
@@ -37,12 +39,15 @@ def register():
     unregister()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
+    bpy.types.Scene.nanosynth_recipe = bpy.props.PointerProperty(type=properties.GROUPS[Recipe])
     _commands.append(bpy.utils.register_cli_command("nanosynth", _command))
 
 
 def unregister():
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
+    if hasattr(bpy.types.Scene, "nanosynth_recipe"):
+        del bpy.types.Scene.nanosynth_recipe
     for cls in reversed(CLASSES):
         if cls.is_registered:
             bpy.utils.unregister_class(cls)

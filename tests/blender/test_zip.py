@@ -29,7 +29,10 @@ def blender_only(tmp_path):
         if name in seen:
             continue
         seen.add(name)
-        distribution = importlib.metadata.distribution(name)
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:  # required on other Pythons or platforms only
+            continue
         for top in {Path(file).parts[0] for file in distribution.files} - {"..", "__pycache__"}:
             if not (place / top).exists():
                 (place / top).symlink_to(distribution.locate_file(top))

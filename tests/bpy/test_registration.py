@@ -14,17 +14,21 @@ def unregistered():
 
 
 def is_known():
-    return "NANOSYNTH_PT_main" in dir(bpy.types), hasattr(bpy.types, "NANOSYNTH_OT_generate_dataset")
+    return {
+        "NANOSYNTH_PT_main" in dir(bpy.types),
+        hasattr(bpy.types, "NANOSYNTH_OT_generate_dataset"),
+        hasattr(bpy.types.Scene, "nanosynth_recipe"),
+    }
 
 
 def test_repeatable():
     for _ in range(2):
         nanosynth.register()
-        assert is_known() == (True, True)
+        assert is_known() == {True}
         nanosynth.register()
-        assert is_known() == (True, True)
+        assert is_known() == {True}
         nanosynth.unregister()
-        assert is_known() == (False, False)
+        assert is_known() == {False}
         nanosynth.unregister()
 
 
