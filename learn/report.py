@@ -142,7 +142,9 @@ def read_results(folder) -> list[Result]:
     if not index.is_file():
         raise NanosynthError(f"{folder}: not a segmentation (it has no {index.name}).", "Name the folder that `segment --out` wrote.")
     entries = [entry for entry in read_json(index)["images"] if "error" not in entry]
-    return [Result(folder, entry, read_sizes(folder / entry["files"]["particles"], "nm" if entry["nm_per_px"] else "px")) for entry in entries]
+    return [
+        Result(folder, entry, read_sizes(folder / entry["files"]["particles"], "nm" if entry["nm_per_px"] else "px")) for entry in entries
+    ]
 
 
 def read_sizes(path, unit) -> np.ndarray:
@@ -266,7 +268,9 @@ def scale_text(info) -> str:
 
 def zoom_text(info) -> str:
     scale = info["scale"]
-    how = {"search": "found by a search", "diameter": "from the given particle diameter", "nm per pixel": "from the nm per pixel"}[scale["source"]]
+    how = {"search": "found by a search", "diameter": "from the given particle diameter", "nm per pixel": "from the nm per pixel"}[
+        scale["source"]
+    ]
     return f"Zoom {scale['zoom']:.3g} {how}: particles of {scale['diameter_px']:.0f} px are brought to the training size."
 
 
@@ -281,10 +285,16 @@ def size_section(results) -> str:
         numbers = ["–"] * 3
         if len(sizes):
             low, median, high = np.percentile(sizes, [16, 50, 84])
-            numbers = [f"{median:.1f} {result.unit}", f"{2 / np.sqrt(np.pi) * median:.1f} {result.unit}", f"{(high - low) / 2 / median:.0%}"]
+            numbers = [
+                f"{median:.1f} {result.unit}",
+                f"{2 / np.sqrt(np.pi) * median:.1f} {result.unit}",
+                f"{(high - low) / 2 / median:.0%}",
+            ]
         rows.append([result.name, f"{result.info['particles']}", f"{len(sizes)}", *numbers])
     header = ["Image", "Particles", "of them whole", "Median √area", "as diameter of a disc", "Spread"]
-    picture = figure(size_picture(results), "Size distributions", "Number of particles by square root of area. The line marks the median.", "plot")
+    picture = figure(
+        size_picture(results), "Size distributions", "Number of particles by square root of area. The line marks the median.", "plot"
+    )
     return section("Size distributions", text + picture + table(header, rows))
 
 
@@ -343,7 +353,9 @@ def curve_picture(training: Training) -> str:
         right.spines["top"].set_visible(False)
     if training.chosen is not None:
         axes.axvline(training.chosen, color=SOFT, lw=1, ls=":")
-        axes.annotate(f"epoch {training.chosen}", (training.chosen, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color=SOFT)
+        axes.annotate(
+            f"epoch {training.chosen}", (training.chosen, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color=SOFT
+        )
     return svg(figure_)
 
 
@@ -493,7 +505,11 @@ pre { overflow-x: auto; padding: .8rem 1rem; background: #f5f7f9; font-size: .78
   body { font-size: 10pt; }
   main { max-width: none; padding: 0; }
   .row, figure, tr, article { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, section > p { break-after: avoid; }
+  .scroll, .plot { overflow: visible; }
+  .plot img { min-width: 0; }
+  table { font-size: 8.5pt; }
+  th, td { padding-right: 1rem; }
   details:not([open]) { display: none; }
 }
 """

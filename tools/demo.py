@@ -24,7 +24,7 @@ DEMO = ROOT / "demo"
 SILICA = ROOT / "examples" / "silica"
 WORKERS = 2
 SCENES = 24
-EPOCHS = 24
+EPOCHS = 16
 STEPS = 25
 NEEDED_F1 = 0.8
 

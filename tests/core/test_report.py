@@ -114,9 +114,9 @@ def test_sizes_leave_out_cut_particles_and_counts_do_not(tmp_path, results):
     out = tmp_path / "report.html"
     write_report(out, segmentation=results)
     cells = Page(out.read_text(encoding="utf-8")).cells
-    row = cells[cells.index("a"):][:6]
+    row = cells[cells.index("a") :][:6]
     assert row == ["a", "4", "3", "200.0 nm", "225.7 nm", "34%"]
-    assert cells[cells.index("b"):][:3] == ["b", "1", "0"]
+    assert cells[cells.index("b") :][:3] == ["b", "1", "0"]
 
 
 def test_scores_of_several_images_are_pooled(tmp_path):
@@ -143,7 +143,9 @@ def test_validation_shows_first_selected_and_last_epoch(tmp_path, run):
     assert "Epoch 18 (selected)" in page.words
 
 
-@pytest.mark.parametrize(("epochs", "chosen"), [([1], 1), ([1, 2, 3], 2), (list(range(1, 101)), 50), (list(range(1, 8)), None), ([5, 9, 12, 14, 20, 31, 40], 14)])
+@pytest.mark.parametrize(
+    ("epochs", "chosen"), [([1], 1), ([1, 2, 3], 2), (list(range(1, 101)), 50), (list(range(1, 8)), None), ([5, 9, 12, 14, 20, 31, 40], 14)]
+)
 def test_spread_keeps_ends_and_chosen(epochs, chosen):
     shown = spread(epochs, 6, chosen)
     assert shown == sorted(set(shown)) and set(shown) <= set(epochs)
