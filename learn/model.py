@@ -111,8 +111,11 @@ def save_weights(network, path):
     with written_whole(path) as temporary:
         # Keras insists on the ending.
         named = temporary.with_name(temporary.name + ".weights.h5")
-        network.save_weights(named)
-        named.replace(temporary)
+        try:
+            network.save_weights(named)
+            named.replace(temporary)
+        finally:
+            named.unlink(missing_ok=True)
 
 
 def describe(run: Run) -> tuple[dict, Path]:

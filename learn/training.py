@@ -123,11 +123,8 @@ class _Training:
 
     def announce(self, pairs):
         """Say what begins, with the disk space it needs."""
-        s = self.settings
-        weights = 4 * parameter_count(s)
-        kept = s.epochs if s.keep == "all" else s.epochs // s.keep_every + 2
-        needed = weights * (kept + 2 * 3)  # the state holds the weights and Adam's two moments, once more while it is replaced
-        text = f"Training on {pairs} pairs: {s.epochs} epochs of {s.iterations_per_epoch} steps; up to {needed / 1e6:.0f} MB of weights in {self.run.path}."
+        s, needed = self.settings, disk_need(self.settings, len(self.images))
+        text = f"Training on {pairs} pairs: {s.epochs} epochs of {s.iterations_per_epoch} steps; up to {needed / 1e6:.0f} MB in {self.run.path}."
         self.reporter.started("train", text=text, disk_bytes=needed, epochs=s.epochs, run=str(self.run.path))
         free = shutil.disk_usage(self.run.path).free
         if free < needed:
@@ -237,6 +234,16 @@ class _Training:
             self.told = now
             left = self.clock.seconds_left(done) if self.clock else None
             self.reporter.progress(done, self.total, text, seconds_left=left)
+
+
+def disk_need(settings: TrainingSettings, images: int) -> int:
+    """Bytes that a run takes at most, with this number of validation images."""
+    kept = settings.epochs
+    if settings.keep != "all":
+        # Every Nth, the best by either score, the selected and the last one.
+        kept = min(kept, settings.epochs // settings.keep_every + 4)
+    # The state holds the weights and Adam's two moments, once more while it is replaced.
+    return 4 * parameter_count(settings) * (kept + 2 * 3) + settings.epochs * images * real.PICTURE_BYTES
 
 
 def commit() -> str | None:

@@ -20,6 +20,8 @@ PANEL_PX = 800
 """Longest side of each of the three panels of a picture."""
 GAP_PX = 4
 """White space between them."""
+PICTURE_BYTES = 2_000_000
+"""Size of a picture, roughly and at most."""
 
 
 @dataclass

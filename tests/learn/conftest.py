@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from nanosynth.learn.settings import Augmentation, Preprocess, TrainingSettings
 from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.recipe import read_recipe
 
@@ -50,3 +52,29 @@ def make_dataset(path, count=4):
 @pytest.fixture(scope="session")
 def dataset_path(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("discs") / "dataset")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Settings of a training that takes seconds."""
+    return TrainingSettings(
+        base_width=2, depth=2, patch_px=32, batch=2, iterations_per_epoch=3, epochs=5, learning_rate=0.01, schedule="linear_tail", diameter_px=12.0,
+        border_weight=3.0, on_particle=0.5, keep="all", preprocess=Preprocess(clahe_kernel_px=16), augmentation=Augmentation(clutter=0.3, lettering=0.3, jpeg=0.3),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory):
+    """An image that stands for a real one, and its annotation: (path, path)."""
+    folder, pair = tmp_path_factory.mktemp("real images"), disc_pair(90)
+    Image.fromarray(pair.image).save(folder / "réal.png")
+    Image.fromarray(pair.instances).save(folder / "labels.png")
+    return folder / "réal.png", folder / "labels.png"
+
+
+@pytest.fixture(scope="session")
+def trained(dataset_path, tiny, real, tmp_path_factory):
+    """The run of an uninterrupted training."""
+    from nanosynth.learn.training import train
+
+    return train(dataset_path, tiny, tmp_path_factory.mktemp("trained") / "run", validation=real[:1], truth=real[1:], command="nanosynth train …")
