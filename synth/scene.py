@@ -63,7 +63,8 @@ def build_scene(recipe: Recipe, sample: SceneSample, shapes: dict) -> BuiltScene
         return item
 
     name = f"Nanosynth {sample.index}"
-    scene = bpy.data.scenes.new(name)
+    # Blender keeps a render result for each scene name it has seen: always the same name, or memory grows.
+    scene = bpy.data.scenes.new("Nanosynth")
     world = own(bpy.data.worlds.new(name))
     scene.world = world
     world.use_nodes = True

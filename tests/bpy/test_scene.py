@@ -322,7 +322,7 @@ def test_a_kept_scene_can_be_opened(tmp_path):
     recipe = small_recipe()
     make_pair(recipe, 0, save_blend=path)
     with bpy.data.libraries.load(str(path)) as (source, _):
-        assert source.scenes == ["Nanosynth 0"]
+        assert source.scenes == ["Nanosynth"]
         assert sum(o.startswith("particle ") for o in source.objects) == len(sample_scene(recipe, 0).particles["x_nm"])
 
 
