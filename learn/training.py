@@ -148,14 +148,13 @@ class _Training:
         """Train for an epoch, look at the real images, and write everything; the state comes last."""
         s, started = self.settings, time.monotonic()
         first = (epoch - 1) * s.iterations_per_epoch
-        self.trainer.reset_metrics()
-        waited = worked = loss = 0.0
+        waited = worked = summed = loss = 0.0
         moment = time.monotonic()
         for step, (images, targets, weights) in enumerate(self.batches.stream(epoch, 0, s.iterations_per_epoch)):
             ready = time.monotonic()
             self.optimizer.learning_rate = s.learning_rate_at(first + step)
-            # The mean since the start of the epoch.
-            loss = float(self.trainer.train_on_batch(images, targets, sample_weight=weights))
+            summed += float(self.trainer.train_on_batch(images, targets, sample_weight=weights))
+            loss = summed / (step + 1)
             waited, moment, worked = waited + ready - moment, time.monotonic(), worked + time.monotonic() - ready
             if not math.isfinite(loss):
                 raise NanosynthError(f"The training diverged in epoch {epoch} (the loss is {loss}).", "Lower learning_rate and train into another folder.")
