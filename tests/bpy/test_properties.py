@@ -7,7 +7,7 @@ import pytest
 from nanosynth import properties
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import to_toml, walk
-from nanosynth.synth.recipe import PRESETS, Recipe, read_recipe
+from nanosynth.synth.recipe import PRESETS, Recipe, Shader, read_recipe
 from nanosynth.synth.sampling import sample_scene
 
 
@@ -38,7 +38,7 @@ def test_round_trip_gives_the_same_draws(group, preset):
 
 
 def test_defaults_tooltips_and_bounds_come_from_the_recipe(group):
-    assert properties.from_properties(Recipe, group).shader == Recipe().shader
+    assert properties.from_properties(Shader, group.shader) == Shader()
     shown = group.camera.bl_rna.properties["field_of_view"]
     name, _, spec, default = next(row for row in walk(Recipe) if row[0] == "camera.field_of_view")
     assert spec.doc in shown.description and "nm" in shown.description
