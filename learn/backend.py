@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from ..errors import NanosynthError
 
@@ -16,9 +17,9 @@ def load_keras():
         If Keras or its backend is not installed or does not load.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import keras
+        with without_native_chatter():
+            import keras
     except Exception as error:  # a damaged TensorFlow raises nearly anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NanosynthError(
@@ -26,6 +27,19 @@ def load_keras():
             "Run './nanosynth doctor', which says what is missing and how to install it.",
         ) from error
     return keras
+
+
+@contextmanager
+def without_native_chatter():
+    """Drop what compiled code writes to stderr: TensorFlow greets before any of its log settings can stop it."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def versions(keras) -> dict:
