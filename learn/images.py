@@ -7,39 +7,20 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from scipy import ndimage
 
 from ..errors import NanosynthError, explained
 from ..files import written_whole
+from .metadata import png_statements, settle, side_statements, tiff_statements
+from .scalebar import find_bar
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 SMALLEST_SIDE = 32
 LARGEST_SIDE = 30_000
 MOST_PIXELS = 170_000_000
 """Just under the number at which Pillow refuses to open an image."""
-
-_NM = {
-    "pm": 1e-3,
-    "å": 0.1,
-    "angstrom": 0.1,
-    "nm": 1.0,
-    "nanometer": 1.0,
-    "nanometre": 1.0,
-    "um": 1e3,
-    "µm": 1e3,
-    "μm": 1e3,
-    "micron": 1e3,
-    "microns": 1e3,
-    "micrometer": 1e3,
-    "micrometre": 1e3,
-    "mm": 1e6,
-    "cm": 1e7,
-    "m": 1e9,
-}
-"""Nanometres in a unit, by its name in lower case (both signs for micro)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +50,7 @@ class Micrograph:
     notes: tuple[str, ...] = ()
 
 
-def read_micrograph(path, *, nm_per_px=None, crop_bottom="auto") -> Micrograph:
+def read_micrograph(path, *, nm_per_px=None, bar_nm=None, crop_bottom="auto") -> Micrograph:
     """Read an 8-bit, 16-bit or float TIFF, PNG, JPEG or BMP, grey or in colour.
 
     8-bit values are divided by 255. Other types seldom fill their range (12-bit
@@ -81,6 +62,9 @@ def read_micrograph(path, *, nm_per_px=None, crop_bottom="auto") -> Micrograph:
     path : path-like
     nm_per_px : float, optional
         Goes before anything the file says.
+    bar_nm : float, optional
+        What the scale bar in the picture stands for, in nm: the bar is measured,
+        and goes before what the file says.
     crop_bottom : "auto" or int
         Rows to cut off at the bottom, or the wish to have a banner found.
 
@@ -88,12 +72,14 @@ def read_micrograph(path, *, nm_per_px=None, crop_bottom="auto") -> Micrograph:
     ------
     NanosynthError
         If the file is missing, damaged, empty, of no known format, smaller than
-        32 px or larger than 30,000 px on a side, or of one constant value.
+        32 px or larger than 30,000 px on a side, or of one constant value; or if
+        `bar_nm` is given and there is no scale bar.
     """
     path = Path(path)
-    if nm_per_px is not None and not (math.isfinite(nm_per_px) and nm_per_px > 0):
-        raise NanosynthError(f"nm per pixel = {nm_per_px} must be above 0.", "State the width of one pixel in nanometres, such as 1.25.")
-    raw, (found, source), notes = _load(path)
+    for value, name, example in ((nm_per_px, "nm per pixel", "1.25"), (bar_nm, "the length of the scale bar", "500")):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise NanosynthError(f"{name} = {value} must be above 0.", f"State it in nanometres, such as {example}.")
+    raw, statements, notes = _load(path)
     grey = _grey(raw)
     if not np.isfinite(grey).all():
         raise NanosynthError(
@@ -112,10 +98,18 @@ def read_micrograph(path, *, nm_per_px=None, crop_bottom="auto") -> Micrograph:
         raise NanosynthError(f"{path}: every pixel has the same value.", "Leave this image out, or export it again from the microscope.")
     if raw.dtype != np.uint8:
         pixels = (pixels - np.float32(low)) / np.float32(high - low)
+    statements = statements + side_statements(path, width)
+    if bar_nm is not None:
+        bar = find_bar(grey, banner)
+        if bar is None:
+            raise NanosynthError(f"{path}: no scale bar was found.", "Give the scale as nm per pixel instead.")
+        stated = f"scale bar of {bar.length_px:.4g} px, {bar_nm:g} nm by the user"
+        statements.insert(0, (float(f"{bar_nm / bar.length_px:.6g}"), stated))
+    found, source, doubts = settle(statements)
     if nm_per_px is not None:
-        found, source = float(nm_per_px), "given by the user"
+        found, source, doubts = float(nm_per_px), "given by the user", []
     pixels = np.ascontiguousarray(np.clip(pixels, 0, 1), dtype=np.float32)
-    return Micrograph(path, pixels, found, source, banner, tuple(notes))
+    return Micrograph(path, pixels, found, source, banner, (*notes, *doubts))
 
 
 def _checked_crop(path, rows, height):
@@ -240,7 +234,7 @@ def write_labels(path, labels, *, nm_per_px=None) -> Path:
 
 
 def _load(path):
-    """Return the raw array (H, W) or (H, W, channels), (nm per pixel or None, its source), and notes."""
+    """Return the raw array (H, W) or (H, W, channels), what is stated of its scale (see `metadata`), and notes."""
     with explained(path), open(path, "rb") as file:
         start = file.read(4)
     if not start:
@@ -278,9 +272,9 @@ def _load_other(path):
         _check_size(path, LARGEST_SIDE + 1, LARGEST_SIDE + 1)
     with image:
         _check_size(path, *image.size)
-        scale = _png_scale(image)
+        scales = png_statements(image)
         notes = ["only the first of its pictures is used"] if getattr(image, "n_frames", 1) > 1 else []
-        return _array(image), scale, notes
+        return _array(image), scales, notes
 
 
 def _array(image):
@@ -291,20 +285,6 @@ def _array(image):
     if values.dtype == np.int32:  # Pillow's mode I, a 16-bit PNG in older versions
         values = values.astype(np.uint16 if 0 <= values.min() and values.max() <= 65535 else np.float32)
     return values
-
-
-def _png_scale(image):
-    text = image.info.get("nm_per_pixel")
-    if text is not None:
-        try:
-            return _scale(float(text), "nm", "PNG text nm_per_pixel")
-        except ValueError:
-            pass
-    # No printer resolves a micrometre: a finer physical pixel size was written by a microscope's software, or by ours.
-    dots_per_inch = image.info.get("dpi", (0, 0))[0] if image.format == "PNG" else 0
-    if dots_per_inch > 25_400:
-        return _scale(25.4e6 / dots_per_inch, "nm", "PNG physical pixel size")
-    return None, _NO_SCALE
 
 
 def _load_tiff(path):
@@ -332,52 +312,7 @@ def _load_tiff(path):
                 values = values.max() - values if values.dtype.kind == "f" else np.iinfo(values.dtype).max - values
             elif values.dtype == bool:
                 values = values * np.uint8(255)
-        return values, _tiff_scale(tiff, page), notes
-
-
-_NO_SCALE = "none: the file states no pixel size"
-
-
-def _scale(size, unit, source):
-    """(nm per pixel, source) of a pixel size with its unit, (None, why) where it makes no sense."""
-    factor = _NM.get(str(unit).strip().lower().replace("\\u00b5", "µ"))
-    if factor is None:
-        return None, f"none: {source} has the unknown unit {unit!r}"
-    size = float(size) * factor
-    if not (math.isfinite(size) and size > 0):
-        return None, _NO_SCALE
-    return float(f"{size:.9g}"), source
-
-
-def _tiff_scale(tiff, page):
-    tags = page.tags
-    for code in (34682, 34680):  # FEI: metres
-        sections = tags[code].value if code in tags else None
-        if isinstance(sections, dict):
-            sizes = [
-                s["PixelWidth"]
-                for _, s in sorted(sections.items(), key=lambda item: item[0] != "Scan")
-                if isinstance(s, dict) and isinstance(s.get("PixelWidth"), (int, float))
-            ]
-            if sizes:
-                return _scale(sizes[0], "m", "FEI metadata, PixelWidth")
-    zeiss = tags[34118].value if 34118 in tags else None
-    if isinstance(zeiss, dict):
-        for key in ("ap_image_pixel_size", "ap_pixel_size"):  # the first belongs to the image as stored
-            entry = zeiss.get(key)
-            if entry and len(entry) >= 3:
-                return _scale(entry[1], entry[2], f"Zeiss metadata, {key.upper()}")
-    if tiff.is_ome:
-        for element in ElementTree.fromstring(tiff.ome_metadata).iter():
-            if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
-                return _scale(element.attrib["PhysicalSizeX"], element.attrib.get("PhysicalSizeXUnit", "µm"), "OME metadata, PhysicalSizeX")
-    if tiff.is_imagej:
-        unit = (tiff.imagej_metadata or {}).get("unit")
-        if unit and 282 in tags and str(unit).lower() not in ("inch", "pixel", "pixels"):
-            above, below = tags[282].value
-            if above:
-                return _scale(below / above, unit, "ImageJ metadata")
-    return None, _NO_SCALE
+        return values, tiff_statements(tiff, page), notes
 
 
 def _grey(values):
