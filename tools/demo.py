@@ -55,10 +55,24 @@ class Demo:
             return
         self.say(f"{what}:")
         print("        $ ./nanosynth " + shlex.join(arguments), flush=True)
-        code = subprocess.run([sys.executable, str(ROOT / "nanosynth"), *arguments], cwd=ROOT).returncode
+        process = subprocess.Popen([sys.executable, str(ROOT / "nanosynth"), *arguments], cwd=ROOT)
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            self.stop(process)
+            raise
         if code:
             sys.exit(code)
         stamp.write_text(self.history.hexdigest())
+
+    @staticmethod
+    def stop(process):
+        """Let a verb end in its own way: the terminal's Ctrl-C has reached it, too."""
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
 
 
 def micrographs():
