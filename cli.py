@@ -134,6 +134,21 @@ def report(arguments, reporter):
     reporter.done(out=str(arguments.out))
 
 
+def scale(arguments, reporter):
+    from .learn.scalereport import examine_scales, table
+
+    entries = examine_scales(arguments.images, bar_nm=arguments.bar_nm, out=arguments.out, reporter=reporter)
+    reporter.done(images=entries)
+    if not arguments.json:
+        print(table(entries))
+
+
+def export(arguments, reporter):
+    from .learn.exchange import export
+
+    export(arguments.source, arguments.format, arguments.out, reporter)
+
+
 def doctor(arguments, reporter):
     from .doctor import examine, report
 
@@ -345,6 +360,32 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("--valid", type=Path, metavar="DIR", help="folder of masks of the same names; only their non-zero pixels count")
     add("--exclude", nargs="+", default=[], metavar="NAME", help="images that are left out, by name without suffix")
     add("--out", type=Path, metavar="FILE", help="write the scores to a .json, .csv or text file too")
+
+    add = verb(
+        "scale",
+        scale,
+        "tell the scale that images state, and find and measure their scale bars",
+        ["scale image.tif", "scale folder_of_images --bar-nm 100 --out MARKED"],
+    ).add_argument
+    add("images", type=Path, nargs="+", metavar="IMAGES", help="TIFF, PNG, JPEG or BMP files, or folders of them")
+    add("--bar-nm", type=float, metavar="X", help="what the scale bar stands for, in nm, as is printed beside it")
+    add("--out", type=Path, metavar="DIR", help="folder for a picture of each image in which the bar found is marked, to be confirmed")
+
+    add = verb(
+        "export",
+        export,
+        "write results or a data set in the formats of other programs",
+        ["export RESULT --format imagej csv --out FOR_FIJI", "export DATASET --format coco stardist --out FOR_OTHERS"],
+    ).add_argument
+    add("source", type=Path, metavar="SOURCE", help="folder made by segment or generate, or label images")
+    add(
+        "--format",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="csv, parquet, labels, ome-tiff, imagej, coco, cellpose, stardist, geojson",
+    )
+    add("--out", type=Path, required=True, metavar="DIR", help="folder that receives a folder for each format")
 
     hidden = verbs.add_parser("worker", parents=[common])  # without help text it is not listed
     hidden.add_argument("--out", type=Path, required=True)

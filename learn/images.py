@@ -151,6 +151,12 @@ def read_labels(path) -> np.ndarray:
     return labels
 
 
+def read_scale(path) -> tuple[float | None, str]:
+    """The nm per pixel that a picture or its side file states, and where; None and why where none does."""
+    raw, statements, _ = _load(Path(path))
+    return settle(statements + side_statements(path, raw.shape[1]))[:2]
+
+
 def read_mask(path) -> np.ndarray:
     """Read a mask: bool (H, W), true where the image is not 0."""
     raw, _, _ = _load(Path(path))
