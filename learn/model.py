@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +101,10 @@ def load_weights(network, path):
     if not Path(path).is_file():
         raise NanosynthError(f"{path}: the weights are missing.", "Restore the file, or train again.")
     try:
-        network.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # weights that Keras would skip
+            network.load_weights(path)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
         raise NanosynthError(f"{path}: damaged, or of another network ({reason}).", "Restore the file, or train again.") from error
 

@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -194,7 +195,7 @@ class _Training:
         was seen, however short the run (as Adam corrects its moments).
         """
         norms = [layer for layer in self.network.layers if hasattr(layer, "moving_mean")]
-        raw = [(np.array(layer.moving_mean), np.array(layer.moving_variance)) for layer in norms]
+        raw = [(values_of(layer.moving_mean), values_of(layer.moving_variance)) for layer in norms]
         left = self.settings.batch_norm_momentum**steps
         for layer, (mean, variance) in zip(norms, raw, strict=True):
             layer.moving_mean.assign(mean / (1 - left))
@@ -211,7 +212,7 @@ class _Training:
 
     def save(self, epoch: int):
         """Write all that going on needs. Random numbers need nothing: they follow from seed, epoch and step."""
-        arrays = {f"v{i:04d}": np.array(variable) for i, variable in enumerate(self.variables())}
+        arrays = {f"v{i:04d}": values_of(variable) for i, variable in enumerate(self.variables())}
         with written_whole(self.state) as temporary:
             np.savez(temporary, epoch=epoch, **arrays)
 
@@ -224,7 +225,7 @@ class _Training:
                 for i, variable in enumerate(self.variables()):
                     variable.assign(saved[f"v{i:04d}"])
                 return int(saved["epoch"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise NanosynthError(f"{self.state}: damaged ({error}).", "Restore the file, or train into another folder.") from error
 
     def tell(self, done, text):
@@ -233,6 +234,11 @@ class _Training:
             self.told = now
             left = self.clock.seconds_left(done) if self.clock else None
             self.reporter.progress(done, self.total, text, seconds_left=left)
+
+
+def values_of(variable):
+    """A copy of a Keras variable's values."""
+    return np.array(variable.numpy())
 
 
 def disk_need(settings: TrainingSettings, images: int) -> int:

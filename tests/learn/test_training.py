@@ -206,11 +206,11 @@ def test_running_statistics_serve_in_short_runs(tiny, steps):
             layer.moving_mean.assign(np.full(layer.moving_mean.shape, raw[0]))
             layer.moving_variance.assign(np.full(layer.moving_variance.shape, raw[1]))
     with pytest.raises(Caught), training._Training.serving(SimpleNamespace(network=network, settings=tiny), steps):
-        np.testing.assert_allclose(np.array(norm.moving_mean), seen_mean, rtol=1e-4)
-        np.testing.assert_allclose(np.array(norm.moving_variance), seen_variance, rtol=1e-4)
+        np.testing.assert_allclose(norm.moving_mean.numpy(), seen_mean, rtol=1e-4)
+        np.testing.assert_allclose(norm.moving_variance.numpy(), seen_variance, rtol=1e-4)
         raise Caught
-    np.testing.assert_array_equal(np.array(norm.moving_mean), raw[0])
-    np.testing.assert_array_equal(np.array(norm.moving_variance), raw[1])
+    np.testing.assert_array_equal(norm.moving_mean.numpy(), raw[0])
+    np.testing.assert_array_equal(norm.moving_variance.numpy(), raw[1])
 
 
 # Refusals

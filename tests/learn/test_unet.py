@@ -69,7 +69,7 @@ def test_any_multiple_of_the_pooling_keeps_its_size(shape):
 
 def test_weights_are_drawn_after_he_from_the_seed():
     network = build_unet(TrainingSettings(base_width=16, depth=2, seed=4))
-    kernels = {layer.name: np.array(layer.kernel) for layer in network.layers if hasattr(layer, "kernel")}
+    kernels = {layer.name: layer.kernel.numpy() for layer in network.layers if hasattr(layer, "kernel")}
     for name in ("down0_conv2", "down1_conv1", "bottom_conv2", "up0_conv1"):
         kernel = kernels[name]
         assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * kernel.shape[2])), rel=0.06), name
@@ -77,5 +77,5 @@ def test_weights_are_drawn_after_he_from_the_seed():
     assert len({tuple(values) for values in flat}) == len(flat)
     again, other = (build_unet(TrainingSettings(base_width=16, depth=2, seed=seed)) for seed in (4, 5))
     for layer, kernel in kernels.items():
-        np.testing.assert_array_equal(np.array(again.get_layer(layer).kernel), kernel)
-        assert not np.array_equal(np.array(other.get_layer(layer).kernel), kernel)
+        np.testing.assert_array_equal(again.get_layer(layer).kernel.numpy(), kernel)
+        assert not np.array_equal(other.get_layer(layer).kernel.numpy(), kernel)
