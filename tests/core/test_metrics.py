@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
+from nanosynth.errors import NanosynthError
 from nanosynth.learn import metrics
 
 WARPING = Path(__file__).parents[1] / "data" / "warping_error.npz"
@@ -85,7 +87,7 @@ def test_a_chain_of_halves_is_matched_to_the_full():
     truth, predicted = np.array([[1, 1, 1, 2, 2]]), np.array([[0, 1, 1, 1, 0]])
     table = metrics.overlaps(truth, predicted)
     assert sorted(table.iou.tolist()) == [0.25, 0.5]
-    pairs = metrics.Overlaps(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([0.5, 0.5, 0.5]), 2, 2)
+    pairs = metrics.Overlaps(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([2, 2, 2]), np.full(2, 3), np.full(2, 3), np.array([1, 2]))
     rows, columns, _ = metrics.matches(pairs)
     assert sorted(zip(rows.tolist(), columns.tolist())) == [(0, 1), (1, 0)]
 
@@ -131,7 +133,158 @@ def test_ten_thousand_particles():
 def test_warping_error_is_that_of_fiji():
     with np.load(WARPING) as golden:
         for i, case in enumerate(golden["cases"].tolist()):
-            error, warped = metrics.warping_error(golden[f"truth__{case}"], golden[f"proposal__{case}"])
-            assert error == golden["error"][i], case
-            assert np.array_equal(warped, golden[f"warped__{case}"] > 0), case
+            truth, proposal = golden[f"truth__{case}"], golden[f"proposal__{case}"]
+            assert metrics.warping_error(truth, proposal) == golden["error"][i], case
+            assert np.array_equal(metrics.warped_truth(truth, proposal), golden[f"warped__{case}"] > 0), case
         assert i == 11
+
+
+def test_warping_error_punishes_topology_only():
+    truth = np.zeros((40, 60), np.uint8)
+    truth[10:30, 10:50] = 1
+    smaller = np.zeros((40, 60), np.float32)
+    smaller[15:25, 20:45] = 0.8
+    assert metrics.warping_error(truth, smaller) == 0
+    split = smaller.copy()
+    split[:, 30] = 0
+    assert metrics.warping_error(truth, split) == 1 / 2400  # a bridge of one pixel stays
+    assert metrics.warping_error(truth, 0 * split) == 1 / 2400  # a part can shrink to a pixel, not vanish
+    assert metrics.warping_error(truth, split, threshold=0.9) == 1 / 2400
+    with pytest.raises(NanosynthError, match="truth 60 x 40, proposal 59 x 40"):
+        metrics.warping_error(truth, split[:, :59])
+
+
+def test_separated_mask_makes_a_part_of_each_instance():
+    labels = np.kron(np.arange(1, 10).reshape(3, 3), np.ones((5, 5), int))
+    mask = metrics.separated_mask(labels)
+    assert ndimage.label(mask)[1] == 9 and mask.sum() == (4 + 4 + 5) ** 2
+
+
+# Average precision as COCO
+
+
+def cocos_own(images):
+    """AP, AP50 and AP75 by pycocotools of [(truth, predicted, probability)]."""
+    coco, cocoeval, rle = (pytest.importorskip(f"pycocotools.{name}") for name in ("coco", "cocoeval", "mask"))
+    sets, detections = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "particle"}]}, []
+    for number, (truth, predicted, probability) in enumerate(images, 1):
+        sets["images"].append({"id": number, "height": truth.shape[0], "width": truth.shape[1]})
+        for labels, kind in ((truth, 0), (predicted, 1)):
+            for label in np.unique(labels[labels > 0]):
+                mask = labels == label
+                entry = {
+                    "image_id": number, "category_id": 1, "iscrowd": 0, "area": int(mask.sum()),
+                    "segmentation": rle.encode(np.asfortranarray(mask.astype(np.uint8))),
+                }  # fmt: skip
+                if kind:
+                    detections.append({**entry, "score": float(probability[mask].mean())})
+                else:
+                    sets["annotations"].append({**entry, "id": len(sets["annotations"]) + 1})
+    truth = coco.COCO()
+    truth.dataset = sets
+    truth.createIndex()
+    evaluation = cocoeval.COCOeval(truth, truth.loadRes(detections), "segm")
+    evaluation.params.maxDets = [1, 10, 100_000]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision = evaluation.eval["precision"][:, :, 0, 0, 2]
+    return [precision.mean(), precision[0].mean(), precision[5].mean()]
+
+
+@pytest.mark.parametrize("seeds", [[0], [1], [2, 3, 4], range(5, 12)])
+def test_coco_average_precision_is_that_of_pycocotools(seeds):
+    images = [(*scattered(seed), np.random.default_rng(seed).random((60, 60))) for seed in seeds]
+    ours = metrics.coco_average_precision([metrics.coco_detections(*image) for image in images])
+    assert list(ours.values()) == pytest.approx(cocos_own(images), abs=1e-12)
+    assert 0 < ours["coco_ap"] < ours["coco_ap50"] < 1
+
+
+def test_coco_average_precision_above_a_hundred_particles():
+    labels = np.kron(np.arange(1, 226).reshape(15, 15), np.pad(np.ones((4, 4), int), 1))
+    rng = np.random.default_rng(3)
+    predicted = np.where(rng.random(226)[labels] < 0.9, np.roll(labels, 1, axis=0), 0)
+    images = [(labels, predicted, rng.random(labels.shape))]
+    ours = metrics.coco_average_precision([metrics.coco_detections(*images[0])])
+    assert list(ours.values()) == pytest.approx(cocos_own(images), abs=1e-12)
+    assert ours["coco_ap50"] > 0.7
+
+
+def test_coco_average_precision_by_hand():
+    truth, predicted = np.zeros((2, 10, 40), int)
+    truth[2:6, 2:6], truth[2:6, 12:16] = 1, 2
+    predicted[2:6, 2:6], predicted[2:6, 22:26] = 1, 2
+    for sure, expected in ((0.9, 51 / 101), (0.1, 51 / 101 * 0.5)):  # the false one after or before the right one
+        probability = np.where(predicted == 1, sure, 0.5)
+        scores = metrics.coco_average_precision([metrics.coco_detections(truth, predicted, probability)])
+        assert scores["coco_ap"] == pytest.approx(expected)
+    nothing = np.zeros((10, 40), int)
+    assert metrics.coco_average_precision([metrics.coco_detections(nothing, predicted, probability)]) is None
+    assert metrics.coco_average_precision([metrics.coco_detections(truth, nothing, probability)])["coco_ap"] == 0
+
+
+# Panoptic quality, aggregated Jaccard index, boundaries
+
+
+def test_panoptic_quality_and_aggregated_jaccard_by_hand():
+    truth, predicted = np.zeros((2, 20, 40), int)
+    truth[0:10, 0:10], truth[0:10, 20:30], truth[15, 30:35] = 1, 2, 3
+    predicted[0:10, 0:10], predicted[0:6, 20:30], predicted[6:10, 20:30], predicted[15, 15] = 1, 2, 3, 4
+    scores = metrics.instance_scores(truth, predicted)
+    assert (scores["segments"], scores["sq"], scores["rq"]) == (2, pytest.approx(0.8), pytest.approx(4 / 7))
+    assert scores["pq"] == pytest.approx(0.8 * 4 / 7)
+    # 100 of 100, 60 of 100; truth 3 found by none, predictions 3 and 4 used by none.
+    assert (scores["aji_intersection"], scores["aji_union"]) == (160, 200 + 5 + 40 + 1)
+    nothing = metrics.instance_scores(np.zeros((4, 4), int), np.zeros((4, 4), int))
+    assert nothing["pq"] == nothing["aji"] == 1
+    nothing = metrics.instance_scores(np.ones((4, 4), int), np.zeros((4, 4), int))
+    assert nothing["pq"] == nothing["sq"] == nothing["aji"] == 0
+
+
+def test_one_half_is_no_panoptic_segment():
+    assert metrics.instance_scores(np.ones((4, 4), int), np.repeat([[1], [1], [0], [0]], 4, axis=1))["segments"] == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_aggregated_jaccard_in_the_plainest_way(seed):
+    truth, predicted = scattered(seed)
+    intersection = union = 0
+    used = set()
+    found = np.unique(predicted[predicted > 0])
+    for n in np.unique(truth[truth > 0]):
+        a = truth == n
+        ious = [(a & (predicted == m)).sum() / (a | (predicted == m)).sum() for m in found]
+        m = found[int(np.argmax(ious))]
+        if max(ious) > 0:
+            intersection += (a & (predicted == m)).sum()
+            union += (a | (predicted == m)).sum()
+            used.add(m)
+        else:
+            union += a.sum()
+    union += sum((predicted == m).sum() for m in set(found) - used)
+    scores = metrics.instance_scores(truth, predicted)
+    assert (scores["aji_intersection"], scores["aji_union"]) == (intersection, union)
+
+
+def test_boundaries_by_hand():
+    truth, predicted = np.zeros((2, 40, 40), int)
+    truth[10:30, 10:30] = 1
+    predicted[12:32, 10:30] = 1  # two rows lower
+    scores = metrics.boundary_scores(truth, predicted)
+    assert scores["boundary_f1"] == 1 and scores["edge_truth"] == scores["edge_predicted"] == 76
+    scores = metrics.boundary_scores(truth, predicted, tolerance_px=1)
+    assert scores["edge_truth_found"] == scores["edge_predicted_right"] == 2 * 19 + 2  # the sides, less their far ends
+    predicted[12:32, 20:30] = 2  # an outline amid the particle
+    assert metrics.boundary_scores(truth, predicted)["boundary_precision"] == pytest.approx(76 / (76 + 2 * 18), abs=0.06)
+    valid = np.arange(40)[None] < np.full((40, 1), 18)
+    assert metrics.boundary_scores(truth, predicted, valid)["boundary_precision"] == 1
+    zero = np.zeros((5, 5), int)
+    assert metrics.boundary_scores(zero, zero)["boundary_f1"] == 1
+    assert metrics.boundary_scores(zero, np.eye(5, dtype=int))["boundary_f1"] == 0
+
+
+def test_bootstrap_of_a_mean():
+    values = np.random.default_rng(1).normal(5, 2, 400).tolist()
+    ends = [metrics.bootstrap(values, lambda v: [np.mean(v)], np.random.default_rng(2)) for _ in range(2)]
+    assert np.array_equal(*ends)
+    low, high = ends[0][:, 0]
+    assert low < np.mean(values) < high and high - low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.15)
