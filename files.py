@@ -33,7 +33,8 @@ def written_whole(path):
         behind then, and an older `path` stays as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    # A name may have 255 bytes, and a letter up to four.
+    temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -67,9 +68,9 @@ def write_json(path, value):
 def read_json(path):
     """Read a JSON file; a damaged one is named."""
     with explained(path):
-        text = Path(path).read_text(encoding="utf-8")
+        data = Path(path).read_bytes()
     try:
-        return json.loads(text)
+        return json.loads(data)
     except ValueError as error:
         raise NanosynthError(f"{path}: not valid JSON ({error}).", "Restore the file or make its folder again.") from error
 

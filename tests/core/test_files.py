@@ -23,6 +23,12 @@ def test_a_file_is_whole_or_as_before(tmp_path):
     assert path.read_text(encoding="utf-8") == "öne" and names(path.parent) == ["é.txt"]
 
 
+def test_the_longest_names_that_a_file_may_have(tmp_path):
+    for name in ("粒" * 83 + ".png", "a" * 251 + ".png"):
+        files.write_text(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"
+
+
 @pytest.mark.parametrize("code, word", [(errno.ENOSPC, "full"), (errno.EROFS, "read-only"), (errno.EACCES, "denied")])
 def test_a_failing_disk_is_explained(tmp_path, monkeypatch, code, word):
     def fail(source, target):
@@ -84,9 +90,10 @@ def test_damaged_json_is_named(tmp_path):
     path = tmp_path / "x.json"
     files.write_json(path, {"a": [1, "é"]})
     assert files.read_json(path) == json.loads(path.read_text(encoding="utf-8")) == {"a": [1, "é"]}
-    path.write_text("{")
-    with pytest.raises(NanosynthError, match="x.json"):
-        files.read_json(path)
+    for damaged in (b"{", b'{"a": "\xff\xfe"}', b"\x00\xff" * 40):
+        path.write_bytes(damaged)
+        with pytest.raises(NanosynthError, match="x.json"):
+            files.read_json(path)
     with pytest.raises(NanosynthError, match="no such file"):
         files.read_json(tmp_path / "y.json")
 
