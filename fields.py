@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import tomllib
 import typing
 from dataclasses import MISSING, dataclass
@@ -155,13 +154,17 @@ def _convert(hint, spec, value, name, source):
     raise TypeError(f"{name}: no rule for {hint}")
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 def _in(spec):
     return f" in {spec.unit}" if spec.unit else ""
 
 
 def _number(kind, spec, value, name, source):
     label = f"{source}: " if source else ""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # Not math.isfinite: a whole number of TOML may be too large for a float.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise NanosynthError(f"{label}{name} = {value!r} must be a number{_in(spec)}.", "Write a plain number, without quotes or unit.")
     if kind is int and value != int(value):
         raise NanosynthError(f"{label}{name} = {value!r} must be a whole number{_in(spec)}.", f"Write {round(value)}.")
