@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import NanosynthError
 from ..fields import Range, flag, number, read_toml, section, span, table, text, to_dict
+from ..files import sha256
 
 SCHEMA = 1
 NM_PER_UNIT = 100.0
@@ -69,7 +70,7 @@ class Arrangement:
     """Where particles lie: on the substrate and on each other."""
 
     coverage: Range = span(0.05, 0.4, "Share of the field of view that particles cover (sum of cross-sections).", low=0.0, high=3.0)
-    most: int = number(2000, "Most particles in a scene.", low=1, high=100_000)
+    most: int = number(2000, "Most particles in a scene (Blender's object index ends at 32,767).", low=1, high=32_767)
     clustering: Range = span(0.2, 0.9, "Probability that a particle is set beside one that lies there already.", low=0.0, high=1.0)
     stacking: Range = span(0.0, 0.15, "Probability that a particle is set on top of three others where it can rest.", low=0.0, high=1.0)
     alignment: Range = span(0.0, 1.0, "Probability that a particle of a cluster nestles between two neighbours.", low=0.0, high=1.0)
@@ -205,7 +206,7 @@ def read_recipe(path) -> Recipe:
         Naming file, field, value, bound and unit.
     """
     file = Path(path)
-    if not file.suffix and not file.exists():
+    if not file.suffix and not file.is_file():  # a folder may have a preset's name: that of its data set
         file = PRESETS / f"{path}.toml"
         if not file.exists():
             known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
@@ -229,5 +230,5 @@ def fingerprint(recipe: Recipe) -> str:
     del plain["count"]
     for template in plain["templates"]:
         if template["mesh"]:
-            template["mesh"] = hashlib.sha256(Path(template["mesh"]).read_bytes()).hexdigest()
+            template["mesh"] = sha256(template["mesh"])
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -88,6 +88,12 @@ def test_files_that_are_no_recipe(tmp_path):
         read_recipe(lost)
 
 
+def test_a_folder_of_a_presets_name_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sio2").mkdir()  # as `generate --recipe sio2 --out sio2` makes it
+    assert read_recipe("sio2") == read_recipe(PRESETS / "sio2.toml")
+
+
 def test_the_fingerprint_sees_all_but_the_count(tmp_path):
     recipe = read_recipe("sio2")
     same = read_recipe("sio2")
@@ -96,6 +102,19 @@ def test_the_fingerprint_sees_all_but_the_count(tmp_path):
     other = read_recipe("sio2")
     other.light.softness += 1
     assert fingerprint(other) != fingerprint(recipe)
+
+
+def test_the_fingerprint_sees_a_meshs_content_and_not_its_path(tmp_path):
+    recipe = read_recipe("sio2")
+    found = []
+    for name, content in (("a.ply", b"1"), ("b.ply", b"1"), ("b.ply", b"2")):
+        (tmp_path / name).write_bytes(content)
+        recipe.templates[0].mesh = str(tmp_path / name)
+        found.append(fingerprint(recipe))
+    assert found[0] == found[1] != found[2]
+    (tmp_path / "b.ply").unlink()
+    with pytest.raises(NanosynthError, match="b.ply"):
+        fingerprint(recipe)
 
 
 def test_the_reference_page_is_up_to_date():
