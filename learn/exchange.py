@@ -275,7 +275,9 @@ def write_geojson(folder, item, labels, pixels):
     features = []
     for row, (label, parts) in enumerate(outlines(labels)):
         rings = [[[*loop.tolist(), loop[0].tolist()] for loop in loops] for loops in parts]
-        measurements = {name: _plain(values[row]) for name, values in table.items() if name != "label"}
+        measurements = {
+            name: _plain(values[row]) for name, values in table.items() if name != "label" and np.asarray(values).dtype.kind in "biuf"
+        }
         if scores is not None:
             measurements["confidence"] = round(float(scores[label]), 4)
         features.append(

@@ -257,8 +257,8 @@ def _resolution(tiff, page):
     """Pixels per inch or centimetre; not where ImageJ has put its own unit's resolution into the tag."""
     if tiff.is_imagej:
         return None
-    per_unit, unit = _tag(page, 282), int(_tag(page, 296) or 2)
-    length_nm = {2: 25.4e6, 3: 1e7}.get(unit)
+    per_unit, unit = _tag(page, 282), _tag(page, 296)
+    length_nm = {2: 25.4e6, 3: 1e7}.get(2 if unit is None else int(unit))
     if not per_unit or not per_unit[0] or length_nm is None:
         return None
     nm = length_nm * per_unit[1] / per_unit[0]

@@ -230,10 +230,10 @@ def _rulers(boxes, sizes, width):
         start = 0
         while start + 8 < x.size:
             gap = x[start + 1] - x[start]
-            steady = np.abs(np.diff(x[start:]) - gap) <= max(1.0, 0.06 * gap)
+            steady = np.abs(np.diff(x[start:]) - gap) <= max(0.75, 0.05 * gap)
             count = 1 + (int(np.argmin(steady)) if not steady.all() else steady.size)
             last = start + count - 1
-            if count >= 9 and x[last] - x[start] >= 0.1 * width:
+            if count >= 9 and gap >= 6 and x[last] - x[start] >= 0.1 * width:
                 top = min(mark[2][0].start for mark in line[start : last + 1])
                 bottom = max(mark[2][0].stop for mark in line[start : last + 1])
                 found.append((1.5, Bar(float(x[start]), float(x[last]), top, bottom, "ruler")))
