@@ -29,12 +29,13 @@ def read_mesh(template: Template) -> shapes.Shape:
     """
     path = Path(template.mesh)
     suffix = path.suffix.lower()
-    if suffix == ".blend":
-        with_names = _append_from_blend(path, template)
-    elif suffix in _IMPORTERS:
-        with_names = _import(path, suffix)
-    else:
+    if suffix != ".blend" and suffix not in _IMPORTERS:
         raise NanosynthError(f"{path}: {suffix or 'no suffix'} is not a mesh format Nanosynth reads.", "Use .blend, .obj, .ply or .stl.")
+    try:
+        with_names = _append_from_blend(path, template) if suffix == ".blend" else _import(path, suffix)
+    except (OSError, RuntimeError) as error:  # the one from libraries.load, the other from an operator
+        reason = " ".join(str(error).split())
+        raise NanosynthError(f"{path}: not a mesh that Blender can read ({reason}).", "Export it again, or name another file.") from error
     try:
         if not with_names:
             raise NanosynthError(f"{path}: holds no mesh.", "Export an object with faces.")

@@ -168,6 +168,12 @@ def test_mesh_files_that_cannot_serve(tmp_path, artists_mesh):
         load(mesh=str(flat))
     with pytest.raises(NanosynthError, match="not a mesh format"):
         load(mesh=str(tmp_path / "grain.step"))
+    for suffix in ("blend", "obj", "ply", "stl"):
+        damaged = tmp_path / f"damaged é.{suffix}"
+        for content in (b"", b"\x00\xffnothing\n" * 20):
+            damaged.write_bytes(content)
+            with pytest.raises(NanosynthError, match="not a mesh that Blender can read|holds no mesh|encloses no volume"):
+                load(mesh=str(damaged))
 
 
 def test_the_label_pass_restores_everything():
