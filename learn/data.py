@@ -56,6 +56,8 @@ def particle_sizes(records, settings: TrainingSettings) -> Sizes:
     Those at least half visible count; hidden ones say little about the size of
     what the network is to find.
     """
+    if not records:
+        raise NanosynthError("The data set has no finished pairs.", "Run 'generate' first.")
     diameters, pixels = [], []
     for record in records:
         area = np.asarray(record["particles"]["area_px"], float)
@@ -103,8 +105,6 @@ class Scenes:
     def __init__(self, dataset, sizes: Sizes, memory_gb: float, progress=None):
         self.dataset, self.sizes = dataset, sizes
         self.indices = sorted(dataset.finished())
-        if not self.indices:
-            raise NanosynthError("The data set has no finished pairs.", "Run 'generate' first.")
         self.kept: dict[int, Scene] = {}
         first = self.load(self.indices[0])
         size = first.image.nbytes + first.instances.nbytes

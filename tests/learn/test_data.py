@@ -145,6 +145,8 @@ def test_a_data_set_without_visible_particles_is_refused():
     records = [{"nm_per_pixel": 2.0, "particles": {"area_px": [], "full_area_px": []}}]
     with pytest.raises(NanosynthError, match="no visible particles"):
         particle_sizes(records, SETTINGS)
+    with pytest.raises(NanosynthError, match="no finished pairs"):
+        particle_sizes([], SETTINGS)
 
 
 def test_scenes_are_reduced_to_the_networks_scale_and_never_enlarged(data):
@@ -196,10 +198,3 @@ def test_a_scene_smaller_than_the_patch_is_enlarged(data):
 def test_renumber():
     np.testing.assert_array_equal(renumber(np.array([[0, 7, 7], [3, 0, 900]], np.uint16)), [[0, 2, 2], [1, 0, 3]])
     np.testing.assert_array_equal(renumber(np.zeros((2, 2), np.uint16)), np.zeros((2, 2)))
-
-
-def test_an_empty_data_set_is_refused(tmp_path):
-    recipe = read_recipe("sio2")
-    data = Dataset.create(tmp_path / "empty", recipe)
-    with pytest.raises(NanosynthError, match="no finished pairs"):
-        Scenes(data, Sizes(15.0, 0.2, 5.0, 0.0), 1.0)
