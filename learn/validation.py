@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,8 @@ def read_validation(images, truths, sizes, diameter_px: float | None = None) -> 
     diameter_px : float, optional
         Typical particle diameter in the images' own pixels.
     """
+    if diameter_px is not None and not 0 < diameter_px < math.inf:
+        raise NanosynthError(f"The particle diameter in the validation images is {diameter_px} px.", "Give a number above 0.")
     if truths and len(truths) != len(images):
         raise NanosynthError(
             f"{len(images)} validation images, but {len(truths)} label images.", "Give one label image for each, in the same order, or none."
@@ -122,7 +125,7 @@ def read_validation(images, truths, sizes, diameter_px: float | None = None) -> 
 
 
 def _zoom(micrograph, truth, sizes, diameter_px):
-    if diameter_px:
+    if diameter_px is not None:
         return sizes.diameter_px / diameter_px, "diameter given"
     if truth is not None and truth.max() > 1:
         area = np.bincount(truth.ravel())[1:]

@@ -45,6 +45,9 @@ def test_annotations_that_do_not_belong_are_refused(real, tmp_path):
         read_validation(real[:1], [tmp_path / "small.png"], SIZES)
     with pytest.raises(NanosynthError, match="another validation image has the name réal"):
         read_validation([real[0], real[0]], (), SIZES)
+    for diameter in (0.0, -5.0, float("nan"), float("inf")):
+        with pytest.raises(NanosynthError, match=f"is {diameter} px"):
+            read_validation(real[:1], (), SIZES, diameter)
     with pytest.raises(NanosynthError, match="nowhere.png"):
         read_validation([tmp_path / "nowhere.png"], (), SIZES)
 
