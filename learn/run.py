@@ -14,6 +14,8 @@ from .settings import TrainingSettings
 
 FORMAT = 1
 FOLDERS = ("epochs", "state", "validation")
+FIRST = ("settings.toml", "recipe.toml", "events.jsonl")
+"""Files that are there before `run.json` makes a folder a run."""
 SCORES = ("f1", "instance_f1")
 """Scores an epoch can be selected by: F1 of the pixels, F1 of the instances at an IoU of 0.5."""
 
@@ -65,9 +67,11 @@ class Run:
                 mend_lines(path / name)
             return run
         with explained(path):
-            if path.exists() and any(e.name != "events.jsonl" and not e.name.startswith(".") for e in path.iterdir()):
-                if not (path / "settings.toml").is_file() or (path / "history.jsonl").exists():
-                    raise NanosynthError(f"{path}: the folder holds something else than a run.", "Choose a new or empty folder for --out.")
+            for entry in path.iterdir() if path.exists() else ():
+                # What a start that was cut short leaves is taken up; run.json comes last.
+                known = entry.name in FIRST or entry.name.startswith(".") or entry.name in FOLDERS and not any(entry.iterdir())
+                if not known:
+                    raise NanosynthError(f"{path}: the folder holds something else than a run ({entry.name}).", "Choose a new or empty folder for --out.")
             for name in FOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
         write_text(path / "settings.toml", to_toml(settings))

@@ -66,15 +66,26 @@ def test_other_words_are_refused_and_the_first_difference_named(run, settings, c
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
-    with pytest.raises(NanosynthError, match="something else"):
+    with pytest.raises(NanosynthError, match=r"something else than a run \(thesis.tex\)"):
         start(tmp_path)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["thesis.tex"]
+    (tmp_path / "settings.toml").write_text("mine")
+    with pytest.raises(NanosynthError, match="thesis.tex"):
+        start(tmp_path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["settings.toml", "thesis.tex"]
+    assert (tmp_path / "settings.toml").read_text() == "mine"
+    (tmp_path / "other" / "state").mkdir(parents=True)
+    (tmp_path / "other" / "state" / "of affairs.txt").touch()
+    with pytest.raises(NanosynthError, match="something else"):
+        start(tmp_path / "other")
 
 
 def test_a_start_cut_short_is_taken_up(tmp_path):
     run = start(tmp_path / "run")
-    (run.path / "run.json").unlink()  # it is written last
-    assert start(run.path).info["identity"] == IDENTITY
+    for name in ("run.json", "recipe.toml", "settings.toml"):  # written in the opposite order
+        (run.path / name).unlink()
+        if name != "run.json":
+            (run.path / "run.json").unlink()
+        assert start(run.path).info["identity"] == IDENTITY
 
 
 @pytest.mark.parametrize("content, message", [("{", "not valid JSON"), ("[]", "format version is missing"), ('{"format": 99}', "format 99")])
