@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -94,10 +95,18 @@ def segment(arguments, reporter):
 def evaluate(arguments, reporter):
     from .learn.evaluation import evaluate_folders, report, write_scores
 
-    scores = evaluate_folders(arguments.truth, arguments.predicted, valid=arguments.valid, exclude=arguments.exclude)
-    if arguments.out:
-        write_scores(arguments.out, scores)
-        reporter.artifact(arguments.out, "scores")
+    scores = evaluate_folders(
+        arguments.truth,
+        arguments.predicted,
+        valid=arguments.valid,
+        exclude=arguments.exclude,
+        probability=arguments.probability,
+        nm_per_px=arguments.nm_per_px,
+        repeats=arguments.repeats,
+    )
+    for path in arguments.out:
+        write_scores(path, scores)
+        reporter.artifact(path, "scores")
     reporter.done(**scores)
     if not arguments.json:
         print(report(scores))
@@ -237,9 +246,15 @@ def elsewhere(verb, needed, argv) -> int:
     while True:
         try:
             code = child.wait()
-            return code if code >= 0 else 128 - code
         except KeyboardInterrupt:  # the terminal sends it to the child too; let it end in its own way
             continue
+        if code == -signal.SIGINT:  # before it could tell in its own way
+            raise KeyboardInterrupt
+        if code < 0:
+            from .jobs.process import signal_name
+
+            raise NanosynthError(f"The process of {verb} was ended by {signal_name(-code)}.", "Run the same command again; what it had finished is kept.")
+        return code
 
 
 def foreign_environment() -> dict:
@@ -353,13 +368,19 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         "evaluate",
         evaluate,
         "compare label images with true ones",
-        ["evaluate TRUTH_DIR RESULT/instances", "evaluate TRUTH_DIR RESULT/instances --valid VALID_DIR --json"],
+        [
+            "evaluate TRUTH_DIR RESULT/instances",
+            "evaluate TRUTH_DIR RESULT --probability RESULT/probability --valid VALID_DIR --out scores.csv scores.json",
+        ],
     ).add_argument
     add("truth", type=Path, metavar="TRUTH_DIR", help="folder of true label images")
     add("predicted", type=Path, metavar="PREDICTED_DIR", help="folder of label images with the same names")
     add("--valid", type=Path, metavar="DIR", help="folder of masks of the same names; only their non-zero pixels count")
     add("--exclude", nargs="+", default=[], metavar="NAME", help="images that are left out, by name without suffix")
-    add("--out", type=Path, metavar="FILE", help="write the scores to a .json, .csv or text file too")
+    add("--probability", type=Path, metavar="DIR", help="folder of probability images of the same names, for COCO's AP and the warping error")
+    add("--nm-per-px", type=float, metavar="X", help="scale for the distance of the size distributions (default: what the label files say)")
+    add("--repeats", type=int, default=1000, metavar="N", help="resamplings of the images for the confidence intervals (default: 1000)")
+    add("--out", type=Path, nargs="+", default=[], metavar="FILE", help="write the scores to .json, .csv or text files too")
 
     add = verb(
         "scale",

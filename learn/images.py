@@ -163,6 +163,25 @@ def read_mask(path) -> np.ndarray:
     return _grey(raw) != 0
 
 
+def read_probability(path) -> np.ndarray:
+    """Read the network's output as `segment` or another program wrote it: float32 (H, W) in [0, 1].
+
+    8-bit and 16-bit values are divided by 255 and 65,535.
+    """
+    raw, _, _ = _load(Path(path))
+    values = _grey(raw)
+    if raw.dtype.kind == "u":
+        values = values / np.float32(np.iinfo(raw.dtype).max)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        raise NanosynthError(f"{path}: holds values that are not between 0 and 1.", "Save probabilities as 8-bit or 16-bit grey, or float.")
+    return values
+
+
+def read_scale(path) -> float | None:
+    """The nm per pixel that a picture's own file states, or None."""
+    return settle(_load(Path(path))[1])[0]
+
+
 def list_images(paths) -> list[Path]:
     """The images among `paths`, which are files and folders, each once.
 

@@ -32,7 +32,8 @@ def test_scores_per_image_and_overall(folders):
     scores = evaluation.evaluate_folders(folders / "wahr é", folders / "result")
     assert list(scores["images"]) == ["a", "b 2", "c"]
     a, b, c = scores["images"].values()
-    assert all(a[key] == c[key] == 1 for key in evaluation.SHOWN)
+    perfect = set(evaluation.SHOWN) - {"warping_error", *evaluation.COCO, *evaluation.SIZE}
+    assert all(a[key] == c[key] == 1 for key in perfect) and a["warping_error"] == a["size_distance_px"] == 0
     assert (b["tp"], b["fp"], b["fn"], b["precision"], b["recall"]) == (100, 50, 100, pytest.approx(2 / 3), 0.5)
     assert (b["n_truth"], b["n_predicted"], b["matched"], b["instance_f1"], b["ap50"]) == (2, 2, 1, 0.5, pytest.approx(1 / 3))
     assert scores["mean"]["instance_f1"] == pytest.approx(2.5 / 3)
@@ -59,17 +60,90 @@ def test_single_files_of_any_name(folders):
     assert scores["images"]["a"]["matched"] == 1
 
 
+def test_what_is_not_defined_has_a_reason(folders):
+    scores = evaluation.evaluate_folders(folders / "wahr é", folders / "result", repeats=20)
+    for row in scores["images"].values():
+        for key in evaluation.SHOWN:
+            word = "COCO" if key in evaluation.COCO else "size distance" if key in evaluation.SIZE else None
+            assert (row[key] is None) == (word is not None and any(word in note for note in row["notes"])) or key == "size_distance_px"
+    assert scores["images"]["a"]["notes"] == ["no COCO AP: no probability was given", "no size distance in nm: scale not known"]
+    assert "no whole particle in the annotation" in scores["images"]["c"]["notes"][1]
+    assert "scale not known (a, b 2)" in evaluation.report(scores)
+    for row in csv.DictReader(io.StringIO(evaluation.table_text(scores))):
+        assert row["notes"] if "" in [row[key] for key in evaluation.SHOWN] else True
+    json.dumps(scores, allow_nan=False)
+
+
+def test_probabilities_give_confidences_and_proposals(folders):
+    rng = np.random.default_rng(1)
+    for name in ("a", "b 2", "c"):
+        labels = images.read_labels(folders / "result" / "instances" / f"{name}.png")
+        values = np.where(labels > 0, 200 + rng.integers(0, 50, labels.shape), 10)
+        if name == "a":
+            values[10, 0:20] = 10  # a cut through a particle
+        images.write_grey(folders / "p" / f"{name}.png", values.astype(np.uint8))
+    scores = evaluation.evaluate_folders(folders / "wahr é", folders / "result", probability=folders / "p", repeats=20)
+    assert scores["images"]["a"]["coco_ap"] == pytest.approx(1) and scores["images"]["b 2"]["coco_ap"] < 0.7
+    assert scores["images"]["c"]["coco_ap"] is None and "annotation has no particle" in scores["images"]["c"]["notes"][0]
+    assert 0.5 < scores["overall"]["coco_ap"] < 1
+    assert scores["images"]["a"]["warping_error"] == 1 / 3000  # a bridge of one pixel
+    images.write_grey(folders / "p" / "a.png", np.zeros((50, 61), np.uint8))
+    with pytest.raises(NanosynthError, match="61 x 50"):
+        evaluation.evaluate_folders(folders / "wahr é", folders / "result", probability=folders / "p")
+    (folders / "p" / "a.png").unlink()
+    with pytest.raises(NanosynthError, match="no probability for a"):
+        evaluation.evaluate_folders(folders / "wahr é", folders / "result", probability=folders / "p")
+
+
+def test_size_distance(folders):
+    larger = images.read_labels(folders / "wahr é" / "a.png")
+    larger[4:16, 4:16], larger[29:41, 29:41] = 1, 2  # squares of 12 px for 10
+    images.write_labels(folders / "result" / "instances" / "a.png", larger, nm_per_px=3.0)
+    a = evaluation.evaluate_folders(folders / "wahr é", folders / "result", exclude=["b 2", "c"])["images"]["a"]
+    assert a["size_distance_px"] == pytest.approx(2 * np.sqrt(4 / np.pi)) and a["size_distance_nm"] == pytest.approx(
+        3 * a["size_distance_px"]
+    )
+    given = evaluation.evaluate_folders(folders / "wahr é", folders / "result", exclude=["b 2", "c"], nm_per_px=2.0)
+    assert given["images"]["a"]["size_distance_nm"] == pytest.approx(2 * a["size_distance_px"])
+
+
+def test_intervals_over_images(folders):
+    scores = evaluation.evaluate_folders(folders / "wahr é", folders / "result", repeats=200, seed=3)
+    again = evaluation.evaluate_folders(folders / "wahr é", folders / "result", repeats=200, seed=3)
+    assert scores == again
+    low, high = scores["intervals"]["mean"]["instance_f1"]
+    assert low == 0.5 and high == 1  # all three the worst image, all three a good one
+    for part in ("mean", "overall"):
+        low, high = scores["intervals"][part]["f1"]
+        assert low < scores[part]["f1"] < high
+    alone = evaluation.evaluate_folders(folders / "wahr é", folders / "result", exclude=["a", "c"])
+    assert alone["intervals"]["mean"]["f1"] is None and "at least two" in alone["intervals"]["note"]
+    assert "No confidence intervals" in evaluation.report(alone)
+
+
 def test_report_and_files(folders):
-    scores = evaluation.evaluate_folders(folders / "wahr é", folders / "result")
+    scores = evaluation.evaluate_folders(folders / "wahr é", folders / "result", repeats=20)
     lines = evaluation.report(scores).splitlines()
-    assert lines[0].split()[:5] == ["image", "prec", "recall", "accur", "F1"]
-    assert lines[3].split()[:4] == ["b", "2", "0.667", "0.500"]
-    assert lines[6].startswith("mean of images") and lines[7].startswith("all pooled") and lines[7].split()[-2:] == ["4", "4"]
+    assert lines[0].split() == "image Precision Recall Accuracy F1 AP Warping/1e-6 N found N manual".split()
+    assert lines[3].split() == [
+        "b",
+        "2",
+        "0.667",
+        "0.500",
+        "0.950",
+        "0.571",
+        "0.333",
+        f"{scores['images']['b 2']['warping_error'] * 1e6:.0f}",
+        "2",
+        "2",
+    ]
+    assert lines[6].split()[-2:] == ["1.33", "1.33"] and lines[7].startswith("95% interval")
+    assert lines[6].startswith("mean of images") and lines[8].startswith("all pooled") and lines[8].split()[-2:] == ["4", "4"]
     for suffix in (".json", ".csv", ".txt"):
         evaluation.write_scores(folders / "out" / f"scores{suffix}", scores)
     assert json.loads((folders / "out" / "scores.json").read_text()) == scores
     rows = list(csv.DictReader(io.StringIO((folders / "out" / "scores.csv").read_text())))
-    assert [row["image"] for row in rows] == ["a", "b 2", "c", "mean of images", "all pooled"]
+    assert [row["image"] for row in rows[:5]] == ["a", "b 2", "c", "mean of images", "all pooled"] and len(rows) == 9
     assert rows[1]["instance_f1"] == "0.500000" and rows[4]["matched"] == "3"
     assert (folders / "out" / "scores.txt").read_text().splitlines() == lines
 
@@ -107,7 +181,7 @@ def test_two_files_of_one_name(folders):
 
 
 def test_the_verb(folders, capsys):
-    arguments = ["evaluate", str(folders / "wahr é"), str(folders / "result")]
+    arguments = ["evaluate", str(folders / "wahr é"), str(folders / "result"), "--repeats", "10"]
     assert cli.main([*arguments, "--exclude", "c", "--out", str(folders / "s.json")]) == 0
     assert "all pooled" in capsys.readouterr().out
     assert list(json.loads((folders / "s.json").read_text())["images"]) == ["a", "b 2"]
