@@ -231,7 +231,7 @@ def _score(truth_path, predicted_path, valid_path, probability_path, nm_per_px):
                 f"{truth_path} is {_size(truth)}, but {path} is {_size(other)}.",
                 "Compare images of the same size; a banner cut off one must be cut off the other too.",
             )
-    nm_per_px = nm_per_px or images.read_scale(predicted_path) or images.read_scale(truth_path)
+    nm_per_px = nm_per_px or images.read_scale(predicted_path)[0] or images.read_scale(truth_path)[0]
     return compare(truth, predicted, valid, probability=probability, nm_per_px=nm_per_px)
 
 

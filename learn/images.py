@@ -177,11 +177,6 @@ def read_probability(path) -> np.ndarray:
     return values
 
 
-def read_scale(path) -> float | None:
-    """The nm per pixel that a picture's own file states, or None."""
-    return settle(_load(Path(path))[1])[0]
-
-
 def list_images(paths) -> list[Path]:
     """The images among `paths`, which are files and folders, each once.
 
