@@ -76,8 +76,8 @@ def load_model(path) -> Model:
         If the folder is neither, or its weights are missing or damaged.
     """
     path = Path(path)
-    if not path.exists() and (MODELS / path).is_dir():
-        path = MODELS / path
+    if not any((path / name).is_file() for name in ("model.json", "run.json")) and (MODELS / path).is_dir():
+        path = MODELS / path  # even where another folder has that name: that of a data set or of results
     if (path / "model.json").is_file():
         described, weights = read_json(path / "model.json"), path / "model.weights.h5"
     elif (path / "run.json").is_file():
@@ -87,6 +87,8 @@ def load_model(path) -> Model:
         raise NanosynthError(
             f"{path}: neither a model nor a training run.", f"Name a folder with model.json or run.json, or a shipped model ({shipped})."
         )
+    if not isinstance(described, dict) or not {"settings", "sizes", "provenance"} <= described.keys():
+        raise NanosynthError(f"{path / 'model.json'}: not the description of a model.", "Restore the file, or export the model again.")
     if described.get("format", 0) > FORMAT:
         raise NanosynthError(f"{path}: a model of format {described['format']}; this Nanosynth reads up to {FORMAT}.", "Update Nanosynth.")
     settings = from_dict(TrainingSettings, described["settings"], source=str(path / "model.json"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nanosynth.errors import NanosynthError
+from nanosynth.learn import model
 from nanosynth.learn.model import export, load_model, load_weights, save_weights
 from nanosynth.learn.run import Run
 from nanosynth.learn.settings import read_settings
@@ -113,6 +114,18 @@ def test_a_newer_model_is_refused(folder):
     with pytest.raises(NanosynthError, match="format 9") as caught:
         load_model(folder)
     assert caught.value.remedy == "Update Nanosynth."
+    for text in ("[]", '{"format": 1}'):
+        (folder / "model.json").write_text(text)
+        with pytest.raises(NanosynthError, match="not the description of a model"):
+            load_model(folder)
+
+
+def test_a_shipped_model_is_found_by_its_name(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(model, "MODELS", folder.parent)
+    monkeypatch.chdir(tmp_path / "the run")
+    assert load_model(folder.name).provenance["epoch"] == load_model(folder).provenance["epoch"]
+    (tmp_path / "the run" / folder.name).mkdir()  # as `segment NAME … --out NAME` makes it
+    assert load_model(folder.name).provenance == load_model(folder).provenance
 
 
 def test_neither_model_nor_run(tmp_path):
