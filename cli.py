@@ -21,7 +21,7 @@ from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-NEEDS = {"generate": "bpy", "worker": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib"}
+NEEDS = {"generate": "bpy", "worker": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib"}
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "keras", "tensorflow")
 
 
@@ -110,6 +110,23 @@ def evaluate(arguments, reporter):
     reporter.done(**scores)
     if not arguments.json:
         print(report(scores))
+
+
+def analyse(arguments, reporter):
+    from .learn.distributions import analyse, report
+
+    record = analyse(
+        arguments.result,
+        arguments.out,
+        weight=arguments.weight,
+        size=arguments.size,
+        border_correction=arguments.border_correction,
+        repeats=arguments.repeats,
+        seed=arguments.seed,
+        reporter=reporter,
+    )
+    if not arguments.json:
+        print(report(record))
 
 
 def worker(arguments, reporter):
@@ -407,6 +424,20 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         help="csv, parquet, labels, ome-tiff, imagej, coco, cellpose, stardist, geojson",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder that receives a folder for each format")
+
+    add = verb(
+        "analyse",
+        analyse,
+        "write the size distributions of a segmented series: summary values, fits, pictures",
+        ["analyse RESULT --out SIZES", "analyse RESULT --weight area --border-correction --size max_feret --out SIZES"],
+    ).add_argument
+    add("result", type=Path, metavar="RESULT_DIR", help="folder made by segment, or a folder of particle tables")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the distributions (JSON, CSV) and their pictures")
+    add("--weight", choices=["number", "area"], default="number", help="count each particle as one (default), or by its projected area")
+    add("--size", default="diameter", metavar="NAME", help="diameter (default), sqrt_area, max_feret, min_feret, length or width")
+    add("--border-correction", action="store_true", help="weight particles by how seldom the border spares one of their size (ISO 13322-1)")
+    add("--repeats", type=int, default=1000, metavar="N", help="resamplings for the confidence intervals (default: 1000)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the resampling (default: 0)")
 
     hidden = verbs.add_parser("worker", parents=[common])  # without help text it is not listed
     hidden.add_argument("--out", type=Path, required=True)

@@ -151,14 +151,15 @@ class Child:
         if self.late:
             how = f"did not start within {self.handshake_s:g} s"
         elif code is not None and code < 0:
-            how = f"was ended by {_signal_name(-code)}"
+            how = f"was ended by {signal_name(-code)}"
         else:
             how = f"ended with exit code {code}"
         lines = self.last_lines()
         return NanosynthError(f"{name} {how}.", "The last lines of its log:\n  " + "\n  ".join(lines) if lines else "It left no log.")
 
 
-def _signal_name(number):
+def signal_name(number: int) -> str:
+    """SIGKILL and the like."""
     try:
         return signal.Signals(number).name
     except ValueError:

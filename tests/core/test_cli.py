@@ -12,7 +12,7 @@ from nanosynth import cli
 from nanosynth.errors import NanosynthError
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ["generate", "train", "select", "segment", "evaluate", "report", "doctor"]
+VERBS = ["generate", "train", "select", "segment", "evaluate", "analyse", "report", "doctor"]
 
 
 @pytest.fixture
@@ -106,6 +106,17 @@ def test_train_goes_to_the_training_environment(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().out.split() == [str(ROOT / "launch.py"), "train", "DATASET", "--out", "RUN", "--tethered"]
     monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", "/bin/false")
     assert cli.main(["train", "DATASET", "--out", "RUN"]) == 1
+    killed = tmp_path / "killed python"
+    killed.write_text("#!/bin/sh\nkill -$BLOW $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(killed))
+    monkeypatch.setenv("BLOW", "KILL")
+    assert cli.main(["train", "DATASET", "--out", "RUN"]) == 2
+    told = capfd.readouterr().err
+    assert "ended by SIGKILL" in told and "Run the same command again" in told and len(told.splitlines()) == 1
+    monkeypatch.setenv("BLOW", "INT")
+    assert cli.main(["train", "DATASET", "--out", "RUN"]) == 130
+    assert "interrupted" in capfd.readouterr().err
     monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(tmp_path / "no python"))
     assert cli.main(["train", "DATASET", "--out", "RUN"]) == 2
     assert "no python" in capfd.readouterr().err
