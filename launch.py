@@ -22,7 +22,11 @@ def load_package():
 
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder: its modules are the package's, not top-level ones
-    load_package()
-    from nanosynth.cli import main
+    try:
+        load_package()
+        from nanosynth.cli import main
 
-    sys.exit(main(sys.argv[1:]))
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # before or after `main` could answer for it
+        sys.stderr.write("nanosynth: interrupted. Run the same command again to go on.\n")
+        sys.exit(130)
