@@ -18,7 +18,7 @@ from ..errors import NanosynthError
 from ..files import read_json, write_bytes, write_text, written_whole
 from ..reporting import Clock, Reporter
 from ..synth.dataset import Dataset
-from .images import list_images, read_labels, read_micrograph, read_scale, write_grey, write_labels
+from .images import list_images, read_labels, read_micrograph, read_probability, read_scale, write_grey, write_labels
 from .outlines import outlines, without_holes
 from .particles import measure, write_table
 from .segmentation import output_names
@@ -164,7 +164,7 @@ def _of_result(folder):
                 entry["nm_per_px_source"],
                 lambda path=files["instances"]: read_labels(path),
                 lambda path=image: read_micrograph(path, crop_bottom=0).pixels,
-                (lambda path=files["probability"]: read_micrograph(path, crop_bottom=0).pixels) if "probability" in files else None,
+                (lambda path=files["probability"]: read_probability(path)) if "probability" in files else None,
             )
         )
     if not items:
