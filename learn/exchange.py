@@ -199,7 +199,7 @@ def _of_labels(path, name):
 
 def write_csv(folder, item, labels, pixels):
     path = folder / f"{item.name}.csv"
-    write_table(path, measure(labels, pixels, nm_per_px=item.nm_per_px), nm_per_px=item.nm_per_px, scale_source=item.scale_source)
+    write_table(path, _measured(item, labels, pixels), nm_per_px=item.nm_per_px, scale_source=item.scale_source)
     return [path]
 
 
@@ -270,16 +270,13 @@ def _as_bytes(pixels):
 
 def write_geojson(folder, item, labels, pixels):
     """Detections for QuPath, in px from the upper left corner of the picture."""
-    table = measure(labels, pixels, nm_per_px=item.nm_per_px)
-    scores = _scores(item, labels)
+    table = _measured(item, labels, pixels)
     features = []
     for row, (label, parts) in enumerate(outlines(labels)):
         rings = [[[*loop.tolist(), loop[0].tolist()] for loop in loops] for loops in parts]
         measurements = {
             name: _plain(values[row]) for name, values in table.items() if name != "label" and np.asarray(values).dtype.kind in "biuf"
         }
-        if scores is not None:
-            measurements["confidence"] = round(float(scores[label]), 4)
         features.append(
             {
                 "type": "Feature",
@@ -297,6 +294,10 @@ def write_geojson(folder, item, labels, pixels):
     path = folder / f"{item.name}.geojson"
     write_text(path, json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False))
     return [path]
+
+
+def _measured(item, labels, pixels):
+    return measure(labels, pixels, probability=item.probability() if item.probability else None, nm_per_px=item.nm_per_px)
 
 
 def _plain(value):
@@ -386,7 +387,7 @@ class Table:
         self.columns = {}
 
     def add(self, item, labels, pixels):
-        table = measure(labels, pixels, nm_per_px=item.nm_per_px)
+        table = _measured(item, labels, pixels)
         count = len(table["label"])
         nm_per_px = np.nan if item.nm_per_px is None else item.nm_per_px
         whole = {"image": [item.name] * count, **table, "nm_per_px": [nm_per_px] * count, "scale_source": [item.scale_source] * count}

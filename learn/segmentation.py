@@ -34,6 +34,9 @@ class SegmentationOptions:
     )
     diameter: float = number(0.0, "Typical particle diameter in the image; goes before 'scale'. 0: not known.", unit="px", low=0.0, high=1e5)
     nm_per_px: float = number(0.0, "Width of an image pixel; goes before what the file says. 0: not known.", unit="nm", low=0.0, high=1e6)
+    scale_bar_nm: float = number(
+        0.0, "What the scale bar in the image stands for; the bar is measured, and goes before what the file says. 0: not known.", unit="nm", low=0.0, high=1e9
+    )
     crop_bottom: str = text("auto", "Rows at the bottom that are not part of the micrograph: a number, or 'auto' to have a banner found.")
     threshold: float = number(0.0, "Probability above which a pixel belongs to a particle. 0: the threshold of the training.", low=0.0, high=1.0)
     min_area: float = number(0.04, "Smaller particles are left out: share of the area of the trained median particle.", low=0.0, high=10.0)
@@ -286,7 +289,9 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
 
             begun = time.monotonic()
             try:
-                micrograph = read_micrograph(path, nm_per_px=options.nm_per_px or None, crop_bottom=options.crop)
+                micrograph = read_micrograph(
+                    path, nm_per_px=options.nm_per_px or None, bar_nm=options.scale_bar_nm or None, crop_bottom=options.crop
+                )
                 found = segment(model, micrograph, options, progress=progress)
             except NanosynthError as error:
                 failed.append(path.name)
