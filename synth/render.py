@@ -88,10 +88,12 @@ def _render(scene, size: int) -> np.ndarray:
     settings.color_mode = "RGB"
     settings.color_depth = "32"
     settings.exr_codec = "NONE"
+    filepath = render.filepath
     with tempfile.TemporaryDirectory(prefix="nanosynth-") as folder:
         path = Path(folder) / "render.exr"
         render.filepath = str(path)
         bpy.ops.render.render(write_still=True, scene=scene.name)
+        render.filepath = filepath
         if not path.exists():
             raise NanosynthError("Blender rendered no image.", "See the log above for its message.")
         image = bpy.data.images.load(str(path))
@@ -147,8 +149,9 @@ def render_label(built: BuiltScene, size: int) -> np.ndarray:
     ndarray (size, size) uint16
     """
     scene, layer = built.scene, built.scene.view_layers[0]
-    kept = {name: getattr(scene.cycles, name) for name in ("samples", "seed", "pixel_filter_type", "filter_width", "device")}
-    override = layer.material_override
+    changed = [(scene.cycles, name) for name in ("samples", "seed", "pixel_filter_type", "filter_width", "device")]
+    changed += [(scene.render, "resolution_x"), (scene.render, "resolution_y"), (layer, "material_override")]
+    kept = [getattr(owner, name) for owner, name in changed]
     try:
         scene.render.engine = "CYCLES"
         _plain_cycles(scene)
@@ -160,9 +163,8 @@ def render_label(built: BuiltScene, size: int) -> np.ndarray:
         layer.material_override = built.label
         values = _render(scene, size)
     finally:
-        layer.material_override = override
-        for name, value in kept.items():
-            setattr(scene.cycles, name, value)
+        for (owner, name), value in zip(changed, kept, strict=True):
+            setattr(owner, name, value)
     instances = np.rint(values)
     if np.abs(values - instances).max() > 1e-3 or instances.max() > len(built.particles):
         raise NanosynthError("The label render holds values that are no particle ids.", "Remove shaders or world light that shine through the particles.")

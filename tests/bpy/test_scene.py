@@ -180,10 +180,17 @@ def test_the_label_pass_restores_everything():
     scene, _, _ = built(small_recipe(), 0)
     try:
         first = render_photo(scene, 64, 2, seed=5)
-        cycles = scene.scene.cycles
-        before = (cycles.samples, cycles.seed, cycles.pixel_filter_type, cycles.filter_width, cycles.device)
-        render_label(scene, 64)
-        assert before == (cycles.samples, cycles.seed, cycles.pixel_filter_type, cycles.filter_width, cycles.device)
+        settings = (scene.scene.cycles, scene.scene.render)
+
+        def values():
+            plain = (int, float, str, bool)
+            names = [(owner, p.identifier) for owner in settings for p in owner.bl_rna.properties if not p.is_readonly]
+            return {name: value for owner, name in names if isinstance(value := getattr(owner, name), plain)}
+
+        before = values()
+        assert {"samples", "filter_width", "device", "resolution_x", "filepath", "engine"} <= before.keys()
+        render_label(scene, 96)
+        assert values() == before
         assert scene.scene.view_layers[0].material_override is None
         np.testing.assert_array_equal(render_photo(scene, 64, 2, seed=5), first)
     finally:
@@ -330,6 +337,14 @@ def test_a_kept_scene_can_be_opened(tmp_path):
     with bpy.data.libraries.load(str(path)) as (source, _):
         assert source.scenes == ["Nanosynth"]
         assert sum(o.startswith("particle ") for o in source.objects) == len(sample_scene(recipe, 0).particles["x_nm"])
+    with bpy.data.libraries.load(str(path)) as (_, target):
+        target.scenes = ["Nanosynth"]
+    (kept,) = target.scenes
+    try:  # it renders as the micrograph was rendered
+        assert (kept.render.engine, kept.render.resolution_x, kept.cycles.samples) == ("CYCLES", 64, 1)
+        assert kept.view_layers[0].material_override is None and kept.camera is not None
+    finally:
+        bpy.data.scenes.remove(kept)
 
 
 def test_an_unknown_device_is_named():
