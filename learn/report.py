@@ -315,6 +315,8 @@ def score_section(evaluation) -> str:
 
 
 def number(value) -> str:
+    if value is None:
+        return "–"
     return f"{value:.3f}" if isinstance(value, float) else f"{value}"
 
 
