@@ -13,6 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 SHORTEST_PX, SHORTEST_PLAIN_PX = 13, 18
+RULER_TICKS = 11
+"""In the row that Hitachi microscopes print; its label is the length from the first to the last."""
 LOWER_SHARE = 0.3
 """The part of a picture, from below, in which a bar is looked for."""
 THRESHOLDS = (0.9, 0.75, 0.6, 0.45)
@@ -220,7 +222,7 @@ def _near(box, letters):
 
 
 def _rulers(boxes, sizes, width):
-    """Rows of eleven or so evenly spaced small ticks or dots, as Hitachi microscopes print them."""
+    """Rows of evenly spaced small ticks or dots. One of another number is cut or hidden in part, so its length would be wrong."""
     marks = [(box[0].start + h / 2, box[1].start + w / 2, box) for box, (h, w) in zip(boxes, sizes) if w <= 5 and h <= 20]
     marks.sort(key=lambda mark: mark[1])
     found = []
@@ -228,12 +230,12 @@ def _rulers(boxes, sizes, width):
         line = [mark for mark in marks if abs(mark[0] - row) <= 3]
         x = np.array([mark[1] for mark in line])
         start = 0
-        while start + 8 < x.size:
+        while start + RULER_TICKS <= x.size:
             gap = x[start + 1] - x[start]
             steady = np.abs(np.diff(x[start:]) - gap) <= max(0.75, 0.05 * gap)
             count = 1 + (int(np.argmin(steady)) if not steady.all() else steady.size)
             last = start + count - 1
-            if count >= 9 and gap >= 6 and x[last] - x[start] >= 0.1 * width:
+            if count == RULER_TICKS and gap >= 6 and x[last] - x[start] >= 0.1 * width:
                 top = min(mark[2][0].start for mark in line[start : last + 1])
                 bottom = max(mark[2][0].stop for mark in line[start : last + 1])
                 found.append((1.5, Bar(float(x[start]), float(x[last]), top, bottom, "ruler")))

@@ -260,6 +260,7 @@ def test_row_of_ticks():
         picture[top - 4 : top + 2, 50 + 20 * i : 52 + 20 * i] = 1
     bar = scalebar.find_bar(picture)
     assert bar.kind == "ruler" and bar.length_px == pytest.approx(200, abs=0.1)
+    assert scalebar.find_bar(picture[:, :245]) is None  # its last tick is cut off, so its length is not known
 
 
 def test_bar_between_pixels_of_a_scaled_picture():
