@@ -7,7 +7,6 @@ without Blender never loads bpy and one without training never loads TensorFlow.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shlex
 import signal
@@ -16,6 +15,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
+from .doctor import foreign_environment, importable, learn_python
 from .errors import NanosynthError, explained
 from .reporting import ConsoleReporter, JsonReporter
 
@@ -249,8 +249,6 @@ def elsewhere(verb, needed, argv) -> int:
             f"{verb} needs Blender, and this Python has no bpy.",
             f"Run './nanosynth {verb} …' in a checkout or 'blender --command nanosynth {verb} …'.",
         )
-    from .doctor import learn_python
-
     python = learn_python()
     if python is None:
         raise NanosynthError(
@@ -272,11 +270,6 @@ def elsewhere(verb, needed, argv) -> int:
 
             raise NanosynthError(f"The process of {verb} was ended by {signal_name(-code)}.", "Run the same command again; what it had finished is kept.")
         return code
-
-
-def foreign_environment() -> dict:
-    """The environment variables without those that tie a Python to its own packages."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE")}
 
 
 def parser(chosen: str | None = None) -> argparse.ArgumentParser:
@@ -513,10 +506,6 @@ def main(argv=None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as in `nanosynth … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
-
-
-def importable(name) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None
 
 
 def fail(reporter, verb, error) -> int:

@@ -202,6 +202,81 @@ def size_histogram(path, table, *, title: str = ""):
         figure.savefig(temporary, metadata={"Software": None} if str(path).lower().endswith(".png") else None)
 
 
+SIZE_NAMES = {
+    "diameter": "equivalent circular diameter",
+    "sqrt_area": r"$\sqrt{\mathrm{particle\ area}}$",
+    "max_feret": "maximum Feret diameter",
+    "min_feret": "minimum Feret diameter",
+    "length": "length along the skeleton",
+    "width": "width",
+}
+MODEL_COLOURS = {"normal": "#8a6fd1", "lognormal": "#c2334d", "bimodal": "#1f8f6b"}
+
+
+def distribution_picture(path, result: dict, *, size: str = "diameter", title: str = ""):
+    """Draw a size distribution: histogram, kernel estimate and fits, the best by BIC as a full line.
+
+    Parameters
+    ----------
+    path : path-like
+        PNG (or SVG, PDF) to be written.
+    result : dict
+        From `distributions.distribution`.
+    size : str
+        Which size it is of; key of `SIZE_NAMES`.
+    title : str
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    unit = result["unit"]
+    if result["histogram"]:
+        edges, density = (np.array(result["histogram"][key]) for key in ("edges", "density"))
+        axes.stairs(density, edges, fill=True, color=BAR_COLOUR, alpha=0.45, label="histogram", zorder=2)
+    if result["kde"]:
+        axes.plot(result["grid"], result["kde"], color="#333333", linewidth=1.0, label="kernel estimate", zorder=3)
+    for name, fit in result["fits"].items():
+        if "density" in fit:
+            best = name == result["best"]
+            label = f"{name.replace('logn', 'log-n')}, KS p = {fit['ks_p']:.2f}" + (" (best by BIC)" if best else "")
+            style = {"linewidth": 1.8} if best else {"linewidth": 0.9, "linestyle": (0, (4, 2))}
+            axes.plot(result["grid"], fit["density"], color=MODEL_COLOURS[name], label=label, zorder=5 if best else 4, **style)
+    lines = [f"$N_p$ = {result['particles']}"]
+    lines += [f"{result['cut']} cut by the border left out"] if result["cut"] else []
+    for name, shown in (("d10", "$D_{10}$"), ("d50", "$D_{50}$"), ("d90", "$D_{90}$"), ("mean", "mean"), ("sd", "SD")):
+        value = result["statistics"][name]
+        if value["value"] is not None:
+            span = "" if value["low"] is None else f"  [{value['low']:.3g}, {value['high']:.3g}]"
+            lines.append(f"{shown} = {value['value']:.4g} {unit}{span}")
+    axes.text(
+        0.985,
+        0.97,
+        "\n".join(lines),
+        fontsize=8,
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        linespacing=1.4,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
+        zorder=6,
+    )
+    if axes.get_legend_handles_labels()[0]:
+        axes.set_ylim(top=axes.get_ylim()[1] * 1.35)
+        axes.legend(loc="upper left", fontsize=7, frameon=False)
+    axes.set_xlabel(f"{SIZE_NAMES[size]} / {unit}")
+    axes.set_ylabel(f"{result['weight']} density / {unit}$^{{-1}}$")
+    axes.set_xlim(left=0)
+    axes.grid(axis="y", color="#e3e3e3", linewidth=0.8, zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    if title:
+        axes.set_title(title, loc="left", fontsize=10, color="#555555", parse_math=False)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None} if str(path).lower().endswith(".png") else None)
+
+
 def bins(sizes) -> np.ndarray:
     """Edges of 12 to 60 equal bins from 0, their width by the rule of Freedman and Diaconis (1981)."""
     top = float(np.max(sizes)) * 1.0001
