@@ -12,6 +12,7 @@ import typing
 import bpy
 
 from .fields import Range, canonical, default_of, from_dict, specs
+from .learn.segmentation import SegmentationOptions
 from .synth.recipe import Recipe
 
 _FLOAT_LIMIT = 3.0e38
@@ -60,7 +61,8 @@ def _derive(kind):
     )
 
 
-_derive(Recipe)
+for _kind in (Recipe, SegmentationOptions):
+    _derive(_kind)
 CLASSES = tuple(GROUPS.values())
 
 

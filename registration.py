@@ -1,13 +1,12 @@
-"""What Blender is told of: one ordered list of classes, the preferences, the scene's recipe and the command line."""
+"""What Blender is told of: one ordered list of classes, the preferences, the scene's state and the command line."""
 
 from __future__ import annotations
 
 import bpy
 
-from . import properties
-from .operators import OPERATORS
+from . import operators, properties
+from .operators import state
 from .panels import PANELS
-from .synth.recipe import Recipe
 
 PACKAGE = __package__
 
@@ -25,7 +24,7 @@ class Preferences(bpy.types.AddonPreferences):
         self.layout.prop(self, "learn_python")
 
 
-CLASSES = (Preferences, *properties.CLASSES, *OPERATORS, *PANELS)
+CLASSES = (Preferences, *properties.CLASSES, *state.CLASSES, *operators.OPERATORS, *PANELS)
 _commands = []
 
 
@@ -39,15 +38,15 @@ def register():
     unregister()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.Scene.nanosynth_recipe = bpy.props.PointerProperty(type=properties.GROUPS[Recipe])
+    state.register()
     _commands.append(bpy.utils.register_cli_command("nanosynth", _command))
 
 
 def unregister():
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
-    if hasattr(bpy.types.Scene, "nanosynth_recipe"):
-        del bpy.types.Scene.nanosynth_recipe
+    operators.stop()
+    state.unregister()
     for cls in reversed(CLASSES):
         if cls.is_registered:
             bpy.utils.unregister_class(cls)

@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bpy
 
-from ..errors import NanosynthError
-from ..reporting import Reporter
+from ..synth.recipe import PRESETS, read_recipe
+from . import jobs, recipe, state
+from .base import RELATIVE, Action
 
 
-class GenerateDataset(bpy.types.Operator):
+class GenerateDataset(Action):
     bl_idname = "nanosynth.generate_dataset"
     bl_label = "Generate Data Set"
-    bl_description = "Render synthetic micrographs and their labels into a folder"
+    bl_description = "Render synthetic micrographs and their labels into a folder. What is finished already is kept"
 
-    recipe: bpy.props.StringProperty(name="Recipe", description="Recipe file, or the name of a preset", default="sio2")
-    directory: bpy.props.StringProperty(name="Folder", description="Folder of the data set", subtype="DIR_PATH")
+    recipe: bpy.props.StringProperty(name="Recipe", description="Recipe file, or the name of a preset; empty: the panels' recipe", default="")
+    directory: bpy.props.StringProperty(name="Folder", description="Folder of the data set; empty: the panels'", subtype="DIR_PATH", options=RELATIVE)
     count: bpy.props.IntProperty(name="Count", description="Number of pairs; 0 takes the recipe's", min=0)
     seed: bpy.props.IntProperty(name="Seed", description="Seed of every random draw; -1 takes the recipe's", default=-1, min=-1)
-    workers: bpy.props.IntProperty(name="Workers", description="Blender processes that work side by side", default=1, min=1)
+    workers: bpy.props.IntProperty(name="Workers", description="Blender processes side by side; 0 takes the panels'", default=0, min=0)
+
+    @classmethod
+    def poll(cls, context):
+        if jobs.running("generate"):
+            cls.poll_message_set("A data set is being generated already")
+            return False
+        return True
 
     def invoke(self, context, event):
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+        self.wait = bpy.app.background
+        return self.execute(context)
 
-    def execute(self, context):
-        from ..jobs.generate import generate
-        from ..synth.recipe import read_recipe
+    def act(self, context):
+        scene = state.home(context)
+        window = scene.nanosynth
+        out = state.absolute(self.directory or window.dataset, "data set")
+        if not self.recipe:
+            chosen = state.recipe_of(scene)
+        elif (PRESETS / f"{self.recipe}.toml").is_file():
+            chosen = read_recipe(self.recipe)
+        else:
+            chosen = read_recipe(state.absolute(self.recipe, "recipe") if self.recipe.startswith("//") else self.recipe)
+        chosen.count = self.count or chosen.count
+        chosen.seed = chosen.seed if self.seed < 0 else self.seed
+        workers = self.workers or window.workers
 
-        if not self.directory:
-            self.report({"ERROR"}, "No folder is chosen for the data set.")
-            return {"CANCELLED"}
-        try:
-            generate(
-                read_recipe(self.recipe),
-                Path(bpy.path.abspath(self.directory)),
-                count=self.count or None,
-                seed=None if self.seed < 0 else self.seed,
-                workers=self.workers,
-                device="CPU",
-                reporter=Reporter(),
-            )
-        except NanosynthError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+        def command(desk):
+            recipe.write_recipe(desk / "recipe.toml", chosen)
+            return jobs.blender_command("generate", "--recipe", desk / "recipe.toml", "--out", out, "--workers", workers, "--device", window.device)
+
+        return jobs.perform(self, "generate", command, wait=self.wait)
+
+
+OPERATORS = (GenerateDataset,)

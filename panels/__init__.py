@@ -1,5 +1,5 @@
 """What the sidebar shows. Panels draw and do nothing else."""
 
-from .main import MainPanel
+from . import prepare, work
 
-PANELS = (MainPanel,)
+PANELS = (*prepare.PANELS, *work.PANELS)

@@ -27,10 +27,10 @@ def main(package, folder):
     for _ in range(2):
         extension.register()
         extension.register()
-        assert hasattr(bpy.types, "NANOSYNTH_PT_main")
+        assert hasattr(bpy.types, "NANOSYNTH_PT_project")
         extension.unregister()
         extension.unregister()
-        assert not hasattr(bpy.types, "NANOSYNTH_PT_main")
+        assert not hasattr(bpy.types, "NANOSYNTH_PT_project")
     extension.register()
     assert bpy.context.preferences.addons[NAME].preferences.learn_python == ""
 
@@ -55,7 +55,7 @@ def main(package, folder):
     generate(folder)
 
     assert bpy.ops.preferences.addon_disable(module=NAME) == {"FINISHED"}
-    assert not hasattr(bpy.types, "NANOSYNTH_PT_main")
+    assert not hasattr(bpy.types, "NANOSYNTH_PT_project")
     print("driven")
 
 

@@ -15,7 +15,7 @@ def unregistered():
 
 def is_known():
     return {
-        "NANOSYNTH_PT_main" in dir(bpy.types),
+        "NANOSYNTH_PT_project" in dir(bpy.types),
         hasattr(bpy.types, "NANOSYNTH_OT_generate_dataset"),
         hasattr(bpy.types.Scene, "nanosynth_recipe"),
     }

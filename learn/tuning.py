@@ -1,0 +1,131 @@
+"""A stored result reopened: another threshold, other borders, without the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from skimage.segmentation import expand_labels
+
+from ..errors import NanosynthError
+from ..fields import from_dict
+from ..files import read_json
+from .images import Micrograph, read_micrograph
+from .particles import measure
+from .postprocess import separate
+from .run import Run
+from .scale import resize
+from .segmentation import enlarge_labels
+from .settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What `segment` wrote for one image.
+
+    Attributes
+    ----------
+    micrograph : Micrograph
+        Its banner cut off.
+    probability : ndarray (H, W), float32
+        Of the same pixels; it was stored in 8 bits.
+    zoom : float
+        Network px per image px.
+    diameter_px : float
+        Of the trained median particle, in network px.
+    settings : TrainingSettings
+    """
+
+    micrograph: Micrograph
+    probability: np.ndarray
+    zoom: float
+    diameter_px: float
+    settings: TrainingSettings
+
+    def separate(
+        self, *, threshold: float, min_area: float, dynamic_share: float, dynamic: float, longest_px: int | None = None
+    ) -> np.ndarray:
+        """Find the particles anew, at network scale as `segment` does.
+
+        Parameters
+        ----------
+        threshold, min_area, dynamic_share, dynamic : float
+            See `SegmentationOptions`. A threshold of 0 is the training's.
+        longest_px : int, optional
+            Work and answer in an image with this longest side at most: fast, and coarse.
+
+        Returns
+        -------
+        ndarray (H, W), int32
+            Or smaller, with `longest_px`.
+        """
+        threshold = threshold or self.settings.threshold
+        shape, zoom = self.probability.shape, self.zoom
+        if longest_px and longest_px < max(shape):
+            shape = tuple(max(1, round(side * longest_px / max(shape))) for side in shape)
+            zoom = min(zoom, longest_px / max(self.probability.shape))
+        share = zoom / self.zoom
+        small = resize(self.probability, tuple(max(1, round(side * zoom)) for side in self.probability.shape))
+        median, border = self.diameter_px * share, self.settings.border_radius_px * share
+        labels = separate(
+            small,
+            threshold=threshold,
+            min_area_px=min_area * np.pi / 4 * median**2,
+            dynamic_px=dynamic * median,
+            dynamic_share=dynamic_share,
+            grow_px=border,
+        )
+        if self.settings.border_outline:
+            labels = expand_labels(labels, border)
+        agreed = np.where(labels > 0, np.maximum(small, threshold + 0.25 * (1 - threshold)), small)
+        agreed[(labels == 0) & (small > threshold)] = 0
+        return enlarge_labels(labels, resize(agreed, shape) > threshold)
+
+    def measure(self, labels: np.ndarray) -> dict:
+        """The particle table; see `particles.measure`."""
+        return measure(labels, self.micrograph.pixels, nm_per_px=self.micrograph.nm_per_px)
+
+
+def open_stored(folder, entry: dict, model) -> Stored:
+    """Reopen one image of a folder that `segment` wrote.
+
+    Parameters
+    ----------
+    folder : path-like
+    entry : dict
+        Of `images` in its segmentation.json.
+    model : path-like
+        The run or model that segmented.
+
+    Raises
+    ------
+    NanosynthError
+        If a file is missing or of another size.
+    """
+    folder = Path(folder)
+    micrograph = read_micrograph(entry["image"], nm_per_px=entry["nm_per_px"], crop_bottom=entry["banner_px"])
+    probability = read_probability(folder / entry["files"]["probability"])[: micrograph.pixels.shape[0]]
+    if probability.shape != micrograph.pixels.shape:
+        raise NanosynthError(f"{folder / entry['files']['probability']}: not of its image's size.", "Segment the image again.")
+    scale = entry["scale"]
+    return Stored(micrograph, probability, scale["zoom"], scale["zoom"] * scale["diameter_px"], settings_of(model))
+
+
+def read_probability(path) -> np.ndarray:
+    """A stored probability: float32 (H, W) in [0, 1]."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"), np.float32) / 255
+    except OSError as error:
+        raise NanosynthError(f"{path}: missing or damaged.", "Segment the image again.") from error
+
+
+def settings_of(model) -> TrainingSettings:
+    """The training settings of a model or run, without loading its network."""
+    model = Path(model)
+    if (model / "model.json").is_file():
+        return from_dict(TrainingSettings, read_json(model / "model.json")["settings"], source=str(model / "model.json"))
+    return Run.open(model).settings

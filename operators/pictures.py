@@ -1,0 +1,118 @@
+"""Arrays and files as Blender images, in the image editors and, to scale, in the 3D view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..synth.recipe import NM_PER_UNIT
+
+PREFIX = "Nanosynth"
+PLANES = ("Nanosynth micrograph", "Nanosynth result")
+ASSUMED_NM_PER_PX = 1.0
+"""Pixel size by which a micrograph of unknown scale is laid out."""
+
+
+def show_array(name: str, pixels: np.ndarray) -> bpy.types.Image:
+    """An image datablock with these pixels; a second call replaces them.
+
+    Parameters
+    ----------
+    name : str
+    pixels : ndarray (H, W) or (H, W, 3)
+        uint8, or float in [0, 1]; row 0 at the top.
+    """
+    height, width = pixels.shape[:2]
+    image = bpy.data.images.get(name)
+    if image is not None and image.source != "GENERATED":
+        image.source = "GENERATED"
+    if image is None:
+        image = bpy.data.images.new(name, width, height, alpha=False)
+    elif tuple(image.size) != (width, height):
+        image.scale(width, height)
+    values = pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    rgba = np.ones((height, width, 4), np.float32)
+    rgba[..., :3] = values[::-1, :, None] if values.ndim == 2 else values[::-1]
+    image.pixels.foreach_set(rgba.ravel())
+    image.update()
+    return image
+
+
+def show_file(name: str, path) -> bpy.types.Image:
+    """An image datablock that shows a file; a second call shows another file in its place."""
+    from . import state
+
+    image = bpy.data.images.get(name)
+    kept = state.relative(Path(path))
+    if image is None:
+        image = bpy.data.images.load(str(path))
+        image.name = name
+    image.source = "FILE"
+    image.filepath = kept
+    image.reload()
+    return image
+
+
+def editors(context) -> list[bpy.types.Area]:
+    """The image editors of the window, the uppermost first; none where there is no window."""
+    window = context.window or (context.window_manager.windows[0] if context.window_manager.windows else None)
+    areas = [area for area in window.screen.areas if area.type == "IMAGE_EDITOR"] if window else []
+    return sorted(areas, key=lambda area: (-area.y, area.x))
+
+
+def show(context, image: bpy.types.Image, place: str):
+    """Show an image in an image editor: the first one has the reference, the last one what Nanosynth makes.
+
+    Parameters
+    ----------
+    place : "reference" or "result"
+    """
+    if bpy.app.background:
+        return
+    areas = editors(context)
+    if not areas:
+        return
+    area = areas[0 if place == "reference" else -1]
+    space = area.spaces.active
+    fresh = space.image is None or tuple(space.image.size) != tuple(image.size)
+    space.image = image
+    area.tag_redraw()
+    region = next((region for region in area.regions if region.type == "WINDOW"), None)
+    if fresh and region and region.width > 1:
+        with context.temp_override(window=context.window or context.window_manager.windows[0], area=area, region=region):
+            bpy.ops.image.view_all(fit_view=True)
+
+
+def lay_out(scene: bpy.types.Scene, micrograph: bpy.types.Image, result: bpy.types.Image | None, nm_per_px: float, opacity: float):
+    """Lay a micrograph, and its result over it, to scale in the 3D view beside the origin.
+
+    They are image empties, which every kind of shading shows and no render does.
+    """
+    width_nm = max(micrograph.size) * (nm_per_px or ASSUMED_NM_PER_PX)
+    for level, (name, image) in enumerate(zip(PLANES, (micrograph, result))):
+        item = bpy.data.objects.get(name)
+        if image is None:
+            if item is not None:
+                bpy.data.objects.remove(item)
+            continue
+        if item is None:
+            item = bpy.data.objects.new(name, None)
+            item.empty_display_type = "IMAGE"
+            item.hide_select = True
+            item.use_empty_image_alpha = True
+        if item.name not in scene.collection.objects:
+            scene.collection.objects.link(item)
+        item.data = image
+        item.empty_display_size = width_nm / NM_PER_UNIT
+        # A hair's breadth over one another, and under whatever lies on the substrate.
+        item.location = (0.0, 0.0, (level - 2) * 1e-3)
+        item.color = (1.0, 1.0, 1.0, opacity if level else 1.0)
+
+
+def set_opacity(opacity: float):
+    """Of the result over the micrograph."""
+    item = bpy.data.objects.get(PLANES[1])
+    if item is not None:
+        item.color[3] = opacity

@@ -1,0 +1,129 @@
+"""The user's micrographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..errors import NanosynthError
+from ..learn.images import SUFFIXES, list_images
+from . import pictures, state
+from .base import RELATIVE, Action
+
+
+class LoadReferences(Action):
+    bl_idname = "nanosynth.load_references"
+    bl_label = "Load Micrographs"
+    bl_description = "Load micrographs: to compare scenes with, to watch the training, and to be segmented. The pixel size is read from their metadata"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filepath: bpy.props.StringProperty(name="File", description="A micrograph", subtype="FILE_PATH", options={"SKIP_SAVE"} | RELATIVE)
+    directory: bpy.props.StringProperty(name="Folder", description="Folder of the files", subtype="DIR_PATH", options={"SKIP_SAVE"} | RELATIVE)
+    files: bpy.props.CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
+    filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
+    filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
+
+    def invoke(self, context, event):
+        if self.files or self.filepath:  # dropped
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def paths(self) -> list[Path]:
+        if any(file.name for file in self.files):
+            folder = state.absolute(self.directory, "micrographs")
+            return [folder / file.name for file in self.files]
+        return list_images([state.absolute(self.filepath or self.directory, "micrographs")])
+
+    def act(self, context):
+        scene = state.home(context)
+        window, failures = scene.nanosynth, []
+        for path in self.paths():
+            try:
+                _add(window, path)
+            except NanosynthError as error:
+                failures.append(str(error))
+        if failures and len(failures) == len(self.paths()):
+            raise NanosynthError(failures[0])
+        for failure in failures:
+            self.report({"WARNING"}, failure)
+        show(context, scene)
+
+
+def _add(window, path):
+    known = next((r for r in window.references if r.path and state.absolute(r.path) == path), None)
+    reference = known or window.references.add()
+    try:
+        state.describe_reference(reference, path)
+        reference.image = _load(path)
+    except (NanosynthError, RuntimeError) as error:
+        if known is None:
+            window.references.remove(len(window.references) - 1)
+        raise error if isinstance(error, NanosynthError) else NanosynthError(f"{path}: Blender cannot read it.", "Export it as PNG or TIFF.") from error
+    window.reference_index = list(window.references).index(reference) if known else len(window.references) - 1
+
+
+def _load(path) -> bpy.types.Image:
+    image = bpy.data.images.load(str(path), check_existing=True)
+    image.filepath = state.relative(path)
+    image.preview_ensure()
+    return image
+
+
+def show(context, scene):
+    """The chosen reference in the image editor, and to scale in the 3D view."""
+    window = scene.nanosynth
+    if not 0 <= window.reference_index < len(window.references):
+        return
+    reference = window.references[window.reference_index]
+    if reference.image is not None:
+        pictures.lay_out(scene, reference.image, None, reference.nm_per_px, window.opacity)
+        pictures.show(context, reference.image, "reference")
+
+
+class ShowReference(Action):
+    bl_idname = "nanosynth.show_reference"
+    bl_label = "Show Micrograph"
+    bl_description = "Show the chosen micrograph in the image editor and, to scale, in the 3D view"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        if not state.home(context).nanosynth.references:
+            cls.poll_message_set("Load a micrograph first")
+            return False
+        return True
+
+    def act(self, context):
+        show(context, state.home(context))
+
+
+class RemoveReference(Action):
+    bl_idname = "nanosynth.remove_reference"
+    bl_label = "Remove Micrograph"
+    bl_description = "Take the chosen micrograph off the list; its file stays"
+    bl_options = {"REGISTER", "UNDO"}
+
+    poll = ShowReference.poll
+
+    def act(self, context):
+        scene = state.home(context)
+        window = scene.nanosynth
+        window.references.remove(window.reference_index)
+        window.reference_index = max(0, min(window.reference_index, len(window.references) - 1))
+        show(context, scene)
+
+
+class MicrographFileHandler(bpy.types.FileHandler):
+    bl_idname = "NANOSYNTH_FH_micrograph"
+    bl_label = "Nanosynth micrograph"
+    bl_import_operator = "nanosynth.load_references"
+    bl_file_extensions = ";".join(SUFFIXES)
+
+    @classmethod
+    def poll_drop(cls, context):
+        return context.area is not None and context.area.type in {"VIEW_3D", "IMAGE_EDITOR"}
+
+
+OPERATORS = (LoadReferences, ShowReference, RemoveReference, MicrographFileHandler)

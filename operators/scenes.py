@@ -1,0 +1,129 @@
+"""Looking at a drawn scene: as a render, or as objects in the file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..errors import NanosynthError
+from ..synth.dataset import Dataset
+from ..synth.sampling import sample_scene
+from ..synth.scene import build_scene
+from ..synth.templates import load_shapes
+from . import pictures, state
+from .base import RELATIVE, Action
+
+PREVIEW = "Nanosynth preview"
+
+
+def small(recipe, side: int):
+    """The same recipe in fewer pixels: blur and other sizes in pixels shrink along."""
+    share = min(1.0, side / recipe.camera.render_px)
+    recipe.camera.image_px = min(side, recipe.camera.image_px)
+    recipe.camera.render_px = min(side, recipe.camera.render_px)
+    chain = recipe.degradation
+    chain.blur = tuple(value * share for value in chain.blur)
+    chain.jitter = tuple(value * share for value in chain.jitter)
+    return recipe
+
+
+class PreviewScene(Action):
+    bl_idname = "nanosynth.preview_scene"
+    bl_label = "Preview"
+    bl_description = "Render one drawn scene of the recipe small, with noise and all, into the image 'Nanosynth preview'"
+
+    index: bpy.props.IntProperty(name="Scene", description="Number of the scene; -1 takes the panel's", default=-1, min=-1)
+    side: bpy.props.IntProperty(name="Side", description="Side of the preview; 0 takes the panel's [px]", default=0, min=0, max=8192)
+
+    def act(self, context):
+        from ..synth.render import make_pair
+
+        scene = state.home(context)
+        index = scene.nanosynth.scene_index if self.index < 0 else self.index
+        begun = time.monotonic()
+        pair = make_pair(small(state.recipe_of(scene), self.side or scene.nanosynth.preview_px), index)
+        image = pictures.show_array(PREVIEW, pair.image)
+        pictures.show(context, image, "result")
+        particles = np.unique(pair.instances).size - 1
+        self.report({"INFO"}, f"Scene {index}: {particles} particles in view, {time.monotonic() - begun:.1f} s")
+
+
+class OpenScene(Action):
+    bl_idname = "nanosynth.open_scene"
+    bl_label = "Open Drawn Scene"
+    bl_description = "Build one drawn scene in this file, as a scene of its own, to look at and to edit"
+    bl_options = {"REGISTER", "UNDO"}
+
+    index: bpy.props.IntProperty(name="Scene", description="Number of the scene; -1 takes the panel's", default=-1, min=-1)
+    dataset: bpy.props.StringProperty(
+        name="Data set", description="Take the recipe from this data set; empty: from the panels", subtype="DIR_PATH", options=RELATIVE
+    )
+
+    def act(self, context):
+        scene = state.home(context)
+        index = scene.nanosynth.scene_index if self.index < 0 else self.index
+        recipe = Dataset.open(state.absolute(self.dataset), check=False).recipe if self.dataset else state.recipe_of(scene)
+        shapes = load_shapes(recipe)
+        built = build_scene(recipe, sample_scene(recipe, index, shapes), shapes)
+        bpy.data.materials.remove(built.label)  # of the second render, which is not made here
+        built.scene.name = f"Nanosynth {recipe.name} {index}"
+        built.scene.nanosynth_home = scene
+        built.scene.render.resolution_x = built.scene.render.resolution_y = recipe.camera.render_px
+        built.scene.render.engine = "CYCLES"
+        built.scene.cycles.samples = recipe.camera.samples
+        if context.window:
+            context.window.scene = built.scene
+        self.report({"INFO"}, f"Scene {index} with {len(built.particles)} particles is open")
+
+
+class CloseScene(Action):
+    bl_idname = "nanosynth.close_scene"
+    bl_label = "Back to Project"
+    bl_description = "Go back to the scene of the recipe and take the drawn scene out of the file"
+    bl_options = {"REGISTER", "UNDO"}
+
+    keep: bpy.props.BoolProperty(name="Keep", description="Leave the drawn scene in the file", default=False)
+
+    @classmethod
+    def poll(cls, context):
+        if context.scene.nanosynth_home is None:
+            cls.poll_message_set("This is the scene of the recipe")
+            return False
+        return True
+
+    def act(self, context):
+        drawn, scene = context.scene, context.scene.nanosynth_home
+        if context.window:
+            context.window.scene = scene
+        if not self.keep:
+            objects = list(drawn.objects)
+            parts = {item.data for item in objects if item.data is not None} | {drawn.world}
+            materials = {slot.material for item in objects for slot in item.material_slots if slot.material}
+            images = {node.image for material in materials for node in material.node_tree.nodes if node.type == "TEX_IMAGE"}
+            bpy.data.batch_remove([*objects, drawn])
+            for group in (parts, materials, images):  # wholes before what they use
+                bpy.data.batch_remove([item for item in group if item is not None and item.users == 0])
+
+
+class ShowPair(Action):
+    bl_idname = "nanosynth.show_pair"
+    bl_label = "Show Pair"
+    bl_description = "Show a finished micrograph of the data set, or its label, in the image editor"
+
+    index: bpy.props.IntProperty(name="Scene", description="Number of the scene; -1 takes the panel's", default=-1, min=-1)
+    label: bpy.props.BoolProperty(name="Label", description="The label instead of the micrograph", default=False)
+
+    def act(self, context):
+        scene = state.home(context)
+        index = scene.nanosynth.scene_index if self.index < 0 else self.index
+        folder = state.absolute(scene.nanosynth.dataset, "data set")
+        path = Path(folder, "labels" if self.label else "images", f"{index:06d}.png")
+        if not path.is_file():
+            raise NanosynthError(f"{path}: scene {index} is not finished.", "Choose another, or generate it.")
+        pictures.show(context, pictures.show_file("Nanosynth pair", path), "result")
+
+
+OPERATORS = (PreviewScene, OpenScene, CloseScene, ShowPair)

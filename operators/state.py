@@ -1,0 +1,293 @@
+"""What the window keeps in the .blend beside the recipe, and what lies on disk for it.
+
+Paths are kept as the user sees them, relative to the .blend file (`//…`), so
+that a project folder can be moved. Nothing here draws or computes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from pathlib import Path
+
+import bpy
+
+from .. import properties
+from ..errors import NanosynthError
+from ..fields import default_of, specs
+from ..learn.images import read_micrograph
+from ..learn.segmentation import SegmentationOptions
+from ..learn.settings import PRESETS as TRAINING_PRESETS
+from ..synth.recipe import Recipe
+from .base import RELATIVE
+
+TUNED = ("threshold", "min_area", "dynamic_share", "dynamic")
+"""The options of segmenting that can be changed afterwards, on the stored probability."""
+FOLDERS = {"dataset": "//nanosynth/dataset", "run": "//nanosynth/run", "result": "//nanosynth/result"}
+
+
+TRAINING = [(path.stem, path.stem.capitalize(), f"The preset {path.stem}") for path in sorted(TRAINING_PRESETS.glob("*.toml"))]
+TRAINING.append(("file", "File", "Settings in a TOML file of your own"))
+
+
+def _tuning_changed(self, context):
+    from . import results
+
+    results.tuning_changed(self.id_data)
+
+
+def _result_changed(self, context):
+    from . import results
+
+    results.shown_changed(self.id_data)
+
+
+def _opacity_changed(self, context):
+    from . import pictures
+
+    pictures.set_opacity(self.opacity)
+
+
+def _shares(name):
+    """A slider for one of the options of segmenting; all that is known of it comes from its declaration."""
+    spec = next(spec for field, _, spec in specs(SegmentationOptions) if field == name)
+    default = default_of(SegmentationOptions, name)
+    if name == "threshold":
+        default = 0.5  # the declaration's 0 means the training's own
+    soft = {"threshold": 1.0, "min_area": 1.0, "dynamic_share": 1.0, "dynamic": 0.3}[name]
+    return bpy.props.FloatProperty(
+        default=default, min=spec.low, max=spec.high, soft_max=soft, precision=3, description=spec.doc.replace(" 0: the threshold of the training.", ""), update=_tuning_changed
+    )
+
+
+class Reference(bpy.types.PropertyGroup):
+    """A micrograph of the user's."""
+
+    bl_idname = "NANOSYNTH_PG_reference"
+    image: bpy.props.PointerProperty(type=bpy.types.Image, name="Image", description="The micrograph")
+    path: bpy.props.StringProperty(name="File", description="The micrograph's file", subtype="FILE_PATH", options=RELATIVE)
+    nm_per_px: bpy.props.FloatProperty(
+        name="Pixel size", description="Width of a pixel; 0 where it is not known [nm]", min=0.0, max=1e6, precision=4
+    )
+    scale_source: bpy.props.StringProperty(name="Source", description="Where the pixel size comes from")
+
+
+class Window(bpy.types.PropertyGroup):
+    """The state of the workflow in this file."""
+
+    bl_idname = "NANOSYNTH_PG_window"
+    references: bpy.props.CollectionProperty(type=Reference)
+    reference_index: bpy.props.IntProperty(name="Reference", description="The reference that is looked at")
+    template_index: bpy.props.IntProperty(name="Template", description="The template that is edited")
+
+    recipe_file: bpy.props.StringProperty(name="Recipe", description="Where the recipe was loaded from or saved to", subtype="FILE_PATH", options=RELATIVE)
+    dataset: bpy.props.StringProperty(name="Data set", description="Folder of the data set", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["dataset"])
+    run: bpy.props.StringProperty(name="Run", description="Folder of the training run", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["run"])
+    result: bpy.props.StringProperty(name="Results", description="Folder of the results", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["result"])
+    model: bpy.props.StringProperty(
+        name="Model", description="Folder of a run or of a model; empty: the run of this file", subtype="DIR_PATH", options=RELATIVE
+    )
+
+    scene_index: bpy.props.IntProperty(name="Scene", description="Number of the drawn scene to look at", min=0, max=999_999)
+    preview_px: bpy.props.IntProperty(name="Preview", description="Side of the preview [px]", default=256, min=64, max=2048)
+    workers: bpy.props.IntProperty(name="Workers", description="Blender processes that render side by side", default=1, min=1, max=64)
+    device: bpy.props.EnumProperty(
+        name="Device",
+        description="What renders the micrographs",
+        items=[("CPU", "CPU", "The processor"), ("GPU", "GPU", "The graphics card that is set up in Blender's preferences")],
+    )
+    training: bpy.props.EnumProperty(name="Settings", description="How the network is trained", items=TRAINING, default="compact")
+    training_file: bpy.props.StringProperty(name="File", description="TOML file with training settings", subtype="FILE_PATH", options=RELATIVE)
+    epochs: bpy.props.IntProperty(name="Epochs", description="Number of epochs; 0 takes the settings'", min=0, max=100_000)
+    validate: bpy.props.BoolProperty(
+        name="Watch references", description="Predict the references after each epoch, so that the best epoch can be chosen by eye", default=True
+    )
+    epoch: bpy.props.IntProperty(name="Epoch", description="The epoch that is looked at", min=0)
+
+    shown_result: bpy.props.IntProperty(name="Image", description="The segmented image that is looked at", min=0, update=_result_changed)
+    shown: bpy.props.EnumProperty(
+        name="Show",
+        description="What of the result is shown",
+        items=[
+            ("overlay", "Particles", "The micrograph with its particles tinted and outlined"),
+            ("instances", "Colours", "Each particle in a colour of its own"),
+            ("mask", "Mask", "Particle or not"),
+            ("probability", "Probability", "What the network says of each pixel"),
+            ("histogram", "Sizes", "The size distribution"),
+        ],
+        update=_result_changed,
+    )
+    opacity: bpy.props.FloatProperty(
+        name="Opacity", description="Of the result over the micrograph in the 3D view", subtype="FACTOR", default=0.7, min=0.0, max=1.0, update=_opacity_changed
+    )
+    threshold: _shares("threshold")
+    min_area: _shares("min_area")
+    dynamic_share: _shares("dynamic_share")
+    dynamic: _shares("dynamic")
+
+
+CLASSES = (Reference, Window)
+
+
+def register():
+    bpy.types.Scene.nanosynth_recipe = bpy.props.PointerProperty(type=properties.GROUPS[Recipe])
+    bpy.types.Scene.nanosynth_options = bpy.props.PointerProperty(type=properties.GROUPS[SegmentationOptions])
+    bpy.types.Scene.nanosynth = bpy.props.PointerProperty(type=Window)
+    # A drawn scene that was opened belongs to the scene that has its recipe.
+    bpy.types.Scene.nanosynth_home = bpy.props.PointerProperty(type=bpy.types.Scene)
+
+
+def unregister():
+    for name in ("nanosynth_recipe", "nanosynth_options", "nanosynth", "nanosynth_home"):
+        if hasattr(bpy.types.Scene, name):
+            delattr(bpy.types.Scene, name)
+
+
+def home(context) -> bpy.types.Scene:
+    """The scene that holds recipe and state; an opened drawn scene belongs to another."""
+    return context.scene.nanosynth_home or context.scene
+
+
+def absolute(path: str, what: str = "path") -> Path:
+    """A path of the user's as an absolute one.
+
+    Raises
+    ------
+    NanosynthError
+        If it is empty, or relative to a .blend that was never saved.
+    """
+    if not path:
+        raise NanosynthError(f"No folder is chosen for the {what}.", "Choose one in its panel.")
+    if path.startswith("//") and not bpy.data.filepath:
+        raise NanosynthError(f"No folder is chosen for the {what}.", "Save the .blend file first, or choose a folder outside it.")
+    return Path(os.path.normpath(bpy.path.abspath(path)))
+
+
+def relative(path) -> str:
+    """A path as it is kept in the .blend: relative to it where that is possible."""
+    if not bpy.data.filepath:
+        return str(path)
+    try:
+        return bpy.path.relpath(str(path)).replace("\\", "/")
+    except ValueError:  # another drive
+        return str(path)
+
+
+def place(scene, name: str) -> Path | None:
+    """The folder of the data set, run or result of a scene; None if there is none yet to speak of."""
+    try:
+        return absolute(getattr(scene.nanosynth, name), name)
+    except NanosynthError:
+        return None
+
+
+def recipe_of(scene) -> Recipe:
+    """The recipe in the panels, with absolute mesh paths.
+
+    Raises
+    ------
+    NanosynthError
+        If it breaks a rule, or has no template yet.
+    """
+    recipe = properties.from_properties(Recipe, scene.nanosynth_recipe)
+    for template in recipe.templates:
+        if template.shape == "mesh":
+            template.mesh = str(absolute(template.mesh, f"template {template.name}"))
+            if not Path(template.mesh).is_file():
+                raise NanosynthError(f"Template {template.name}: the mesh file {template.mesh} does not exist.", "Choose the file again.")
+    return recipe
+
+
+def put_recipe(scene, recipe: Recipe):
+    """Show a recipe in the panels."""
+    properties.to_properties(recipe, scene.nanosynth_recipe)
+    for template in scene.nanosynth_recipe.templates:
+        if template.mesh:
+            template.mesh = relative(template.mesh)
+    scene.nanosynth.template_index = 0
+
+
+# What is on disk, read again only when it has changed
+
+
+def _stamped(path: Path):
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return str(path), stat.st_mtime_ns, stat.st_size
+
+
+@functools.lru_cache(maxsize=32)
+def _lines(stamp):
+    found = []
+    with open(stamp[0], encoding="utf-8") as file:
+        for line in file:
+            try:
+                found.append(json.loads(line))
+            except ValueError:  # a line that is being written
+                break
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _count_lines(stamp):
+    with open(stamp[0], "rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
+
+
+@functools.lru_cache(maxsize=16)
+def _json(stamp):
+    try:
+        with open(stamp[0], encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def made_pairs(folder: Path | None) -> int:
+    """Finished pairs of a data set."""
+    stamp = folder and _stamped(folder / "manifest.jsonl")
+    return _count_lines(stamp) if stamp else 0
+
+
+def history(folder: Path | None) -> list[dict]:
+    """The finished epochs of a run."""
+    stamp = folder and _stamped(folder / "history.jsonl")
+    return _lines(stamp) if stamp else []
+
+
+def selected(folder: Path | None) -> int | None:
+    """The selected epoch of a run."""
+    stamp = folder and _stamped(folder / "selected.json")
+    chosen = _json(stamp) if stamp else None
+    return chosen["epoch"] if chosen else None
+
+
+def results(folder: Path | None) -> list[dict]:
+    """The images that were segmented without an error."""
+    stamp = folder and _stamped(folder / "segmentation.json")
+    record = _json(stamp) if stamp else None
+    return [entry for entry in record["images"] if "error" not in entry] if record else []
+
+
+def model_of(scene) -> Path | None:
+    """The model that segments: the one named, or the run of this file once it has an epoch."""
+    if scene.nanosynth.model:
+        from ..learn.model import MODELS
+
+        named = scene.nanosynth.model
+        return MODELS / named if (MODELS / named / "model.json").is_file() else place(scene, "model")
+    run = place(scene, "run")
+    return run if history(run) else None
+
+
+def describe_reference(reference: Reference, path: Path):
+    """Fill a reference from its file: the image, its pixel size and where that comes from."""
+    micrograph = read_micrograph(path)
+    reference.name = path.name
+    reference.path = relative(path)
+    reference.nm_per_px = micrograph.nm_per_px or 0.0
+    reference.scale_source = micrograph.scale_source
+    return micrograph

@@ -1,0 +1,113 @@
+"""The workspace: the 3D view with the panels, and two image editors beside it."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..synth.recipe import read_recipe
+from . import state
+from .base import Action
+
+NAME = "Nanosynth"
+CATEGORY = "Nanosynth"
+TRIES = 50
+PAUSE_S = 0.1
+
+
+class OpenWorkspace(Action):
+    bl_idname = "nanosynth.open_workspace"
+    bl_label = "Nanosynth Workspace"
+    bl_description = "Go to the workspace Nanosynth, which is made at first: 3D view with the workflow's panels, image editors for reference and result"
+
+    def act(self, context):
+        scene = state.home(context)
+        if not scene.nanosynth_recipe.templates:
+            state.put_recipe(scene, read_recipe("sio2"))
+        if bpy.app.background:
+            return
+        window = context.window
+        existing = bpy.data.workspaces.get(NAME)
+        if existing is not None:
+            window.workspace = existing
+            return
+        known = set(bpy.data.workspaces)
+        bpy.ops.workspace.duplicate()
+        new = next(iter(set(bpy.data.workspaces) - known))
+        new.name = NAME
+        window.workspace = new
+        Arrangement(window, new).begin()
+
+
+class Arrangement:
+    """Lays out a new workspace, step by step: Blender makes each step real only when it draws."""
+
+    def __init__(self, window, workspace):
+        self.window, self.workspace, self.left = window, workspace, TRIES
+        self.steps = [self.one_area, self.split_right, self.split_down, self.dress]
+
+    def begin(self):
+        bpy.app.timers.register(self.step, first_interval=PAUSE_S)
+
+    def step(self):
+        self.left -= 1
+        if self.window.workspace == self.workspace and self.steps[0]():
+            self.steps.pop(0)
+        return PAUSE_S if self.steps and self.left else None
+
+    def areas(self):
+        return sorted(self.window.screen.areas, key=lambda area: -area.width * area.height)
+
+    def one_area(self):
+        """Close all areas but the largest 3D view."""
+        areas = self.areas()
+        kept = next((area for area in areas if area.type == "VIEW_3D"), areas[0])
+        for area in reversed(areas):
+            if area != kept:
+                with bpy.context.temp_override(window=self.window, screen=self.window.screen, area=area, region=area.regions[0]):
+                    if bpy.ops.screen.area_close.poll():
+                        bpy.ops.screen.area_close()
+                break
+        else:
+            kept.type = "VIEW_3D"
+            return True
+        return False
+
+    def split(self, area, direction, factor):
+        known = {a.as_pointer() for a in self.window.screen.areas}
+        with bpy.context.temp_override(window=self.window, screen=self.window.screen, area=area, region=area.regions[-1]):
+            bpy.ops.screen.area_split(direction=direction, factor=factor)
+        return next(a for a in self.window.screen.areas if a.as_pointer() not in known)
+
+    def split_right(self):
+        (view,) = self.areas()
+        self.split(view, "VERTICAL", 0.62)
+        right = max(self.window.screen.areas, key=lambda area: area.x)
+        right.type = "IMAGE_EDITOR"
+        return True
+
+    def split_down(self):
+        editor = next(area for area in self.areas() if area.type == "IMAGE_EDITOR")
+        self.split(editor, "HORIZONTAL", 0.5)
+        return True
+
+    def dress(self):
+        for area in self.areas():
+            space = area.spaces.active
+            if area.type == "VIEW_3D":
+                space.show_region_ui = True
+                space.shading.type = "SOLID"
+                space.overlay.show_floor = space.overlay.show_axis_x = space.overlay.show_axis_y = False
+                space.region_3d.view_perspective = "ORTHO"
+                space.region_3d.view_rotation = (1.0, 0.0, 0.0, 0.0)
+                side = next(region for region in area.regions if region.type == "UI")
+                try:
+                    side.active_panel_category = CATEGORY
+                except TypeError:  # the sidebar was not drawn yet
+                    area.tag_redraw()
+                    return False
+            else:
+                space.show_region_ui = False
+        return True
+
+
+OPERATORS = (OpenWorkspace,)

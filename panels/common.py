@@ -1,0 +1,100 @@
+"""How every step of the workflow is drawn: what is done, what runs, what comes next."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+import typing
+
+import bpy
+
+from ..fields import Range, specs
+from ..operators import jobs, state
+from ..reporting import human_time
+
+DONE, READY, WAITING, BUSY = "CHECKMARK", "RIGHTARROW", "RADIOBUT_OFF", "TIME"
+
+
+class Step(bpy.types.Panel):
+    """A panel of the sidebar."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Nanosynth"
+    bl_options = {"DEFAULT_CLOSED"}
+    number = 0
+
+    def draw_header(self, context):
+        self.layout.label(text="", icon=self.mark(state.home(context)))
+
+    def mark(self, scene) -> str:
+        """The icon that says how far this step is."""
+        return READY
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        self.body(context, layout, state.home(context))
+
+
+def note(layout, text: str, icon: str = "NONE", width: int = 44):
+    """A text of several lines, wrapped, because labels are not."""
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for number, line in enumerate(textwrap.wrap(text, width)):
+        column.label(text=line, icon=icon if number == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
+
+
+def reading(text: str) -> str:
+    return text.replace("_", " ").capitalize()
+
+
+def fields(layout, group, kind, skip=()):
+    """Every value of a section of the settings; names, bounds and tooltips come with them."""
+    for name, hint, spec in specs(kind):
+        if name in skip or dataclasses.is_dataclass(hint) or typing.get_origin(hint) is list:
+            continue
+        label = reading(name) + (f" ({spec.unit})" if spec.unit else "")
+        if hint == Range:
+            row = layout.row(align=True)
+            row.prop(group, name, text=label)
+        else:
+            layout.prop(group, name, text=label)
+
+
+def work(layout, kind: str, button: str, text: str, reason: str = "", icon: str = "PLAY"):
+    """The main button of a step while nothing runs; else progress and Cancel, and how the last job ended.
+
+    Parameters
+    ----------
+    reason : str
+        Why the step is not possible yet; the button is greyed out then.
+    """
+    job = jobs.RUNNING.get(kind)
+    if job is not None and job.state == "running":
+        column = layout.column(align=True)
+        left = f"  {human_time(job.seconds_left)} left" if job.seconds_left else ""
+        column.progress(factor=job.share, text=f"{job.share:.0%}{left}")
+        note(column, job.text.capitalize(), "TIME")
+        row = layout.row()
+        row.enabled = not job.cancelling
+        row.operator("nanosynth.cancel_job", icon="CANCEL", text="Cancelling…" if job.cancelling else "Cancel").kind = kind
+        for warning in job.warnings[-2:]:
+            note(layout, warning, "INFO")
+        return
+    row = layout.row()
+    row.scale_y = 1.4
+    row.enabled = not reason
+    row.operator(button, text=text, icon=icon)
+    if reason:
+        note(layout, reason, "INFO")
+    if job is not None and (job.state in {"failed", "cancelled"} or job.error or job.warnings):
+        box = layout.box()
+        if job.state == "cancelled":
+            note(box, "Cancelled. What was finished is kept; start again to go on.", "INFO")
+        if job.error:
+            note(box, job.error, "ERROR", 42)
+        for warning in job.warnings[-3:]:
+            note(box, warning, "INFO", 42)
+        box.operator("nanosynth.forget_job", text="Dismiss", icon="X").kind = kind

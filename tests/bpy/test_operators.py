@@ -1,0 +1,328 @@
+"""Every button's operator does without a window what the Python call does."""
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+
+import nanosynth
+from nanosynth.fields import to_dict, to_toml
+from nanosynth.files import append_line, write_json, write_text
+from nanosynth.jobs.generate import generate
+from nanosynth.learn.images import read_labels, read_micrograph, write_grey
+from nanosynth.learn.settings import read_settings
+from nanosynth.learn.tuning import open_stored
+from nanosynth.operators import jobs, pictures, results, scenes, state
+from nanosynth.synth.dataset import Dataset
+from nanosynth.synth.recipe import read_recipe
+from nanosynth.synth.render import make_pair
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "silica"
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path):
+    """An empty .blend, saved, with Nanosynth registered."""
+    nanosynth.unregister()
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    nanosynth.register()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "project.blend"))
+    yield tmp_path
+    nanosynth.unregister()
+
+
+@pytest.fixture
+def ops():
+    return bpy.ops.nanosynth
+
+
+@pytest.fixture
+def tiny():
+    recipe = read_recipe("sio2")
+    recipe.count, recipe.camera.render_px, recipe.camera.image_px, recipe.camera.samples = 2, 48, 96, 1
+    recipe.arrangement.most = 20
+    return recipe
+
+
+def home():
+    return state.home(bpy.context)
+
+
+def pixels(name):
+    """An image datablock as (H, W, 3), row 0 at the top."""
+    image = bpy.data.images[name]
+    values = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(values)
+    return values.reshape(image.size[1], image.size[0], -1)[::-1, :, :3]
+
+
+def test_recipes_come_and_go_unchanged(ops, file):
+    assert ops.use_preset(preset="sio2") == {"FINISHED"}
+    assert to_dict(state.recipe_of(home())) == to_dict(read_recipe("sio2"))
+    assert ops.save_recipe(filepath="//mine.toml") == {"FINISHED"}
+    assert home().nanosynth.recipe_file == "//mine.toml"
+    assert to_dict(read_recipe(file / "mine.toml")) == to_dict(read_recipe("sio2"))
+    home().nanosynth_recipe.seed = 77
+    assert ops.load_recipe(filepath=str(file / "mine.toml")) == {"FINISHED"}
+    assert home().nanosynth_recipe.seed == read_recipe("sio2").seed
+
+
+def test_a_wrong_recipe_is_reported_and_changes_nothing(ops, file):
+    ops.use_preset(preset="sio2")
+    write_text(file / "bad.toml", "seed = -4\n")
+    with pytest.raises(RuntimeError, match="bad.toml: seed = -4 is below"):
+        ops.load_recipe(filepath="//bad.toml")
+    assert home().nanosynth_recipe.templates
+
+
+def test_templates(ops, file):
+    for _ in range(2):
+        assert ops.add_template(shape="sphere") == {"FINISHED"}
+    assert [t.name for t in home().nanosynth_recipe.templates] == ["sphere", "sphere 2"]
+    bpy.ops.mesh.primitive_cube_add(size=0.8)
+    bpy.context.active_object.name = "würfel"
+    assert ops.mark_template() == {"FINISHED"}
+    template = home().nanosynth_recipe.templates[-1]
+    assert template.mesh.startswith("//nanosynth/templates/") and template.object == "würfel"
+    assert template.size.median == pytest.approx(80 * (6 / np.pi) ** (1 / 3), rel=1e-4)  # 1 unit is 100 nm
+    assert ops.mark_template() == {"FINISHED"}  # again: the same template, not a second one
+    assert len(home().nanosynth_recipe.templates) == 3
+    for _ in range(2):
+        assert ops.remove_template(index=0) == {"FINISHED"}
+    ops.save_recipe(filepath="//elsewhere/cube.toml")
+    recipe = read_recipe(file / "elsewhere" / "cube.toml")
+    assert Path(recipe.templates[0].mesh) == file / "nanosynth" / "templates" / "würfel.blend"
+    from nanosynth.synth.templates import load_shapes
+
+    assert len(load_shapes(recipe)["würfel"].vertices) == 8
+
+
+def test_a_flat_mesh_is_no_template(ops, file):
+    bpy.ops.mesh.primitive_plane_add()
+    with pytest.raises(RuntimeError, match="encloses no volume"):
+        ops.mark_template()
+    assert not (file / "nanosynth").exists() and not home().nanosynth_recipe.templates
+
+
+def test_references_bring_their_scale_and_lie_in_the_scene(ops, file):
+    source = np.tile(np.arange(80, dtype=np.uint8), (60, 1))
+    write_grey(file / "a.png", source, nm_per_px=2.5)
+    write_text(file / "b.png", "no image")
+    files = [{"name": "a.png"}, {"name": "b.png"}]
+    assert ops.load_references(directory=str(file), files=files) == {"FINISHED"}
+    assert ops.load_references(filepath=str(file / "a.png")) == {"FINISHED"}
+    (reference,) = home().nanosynth.references
+    assert (reference.path, reference.image.filepath) == ("//a.png", "//a.png")
+    assert reference.nm_per_px == pytest.approx(2.5)
+    plane = home().collection.objects[pictures.PLANES[0]]
+    assert plane.empty_display_size == pytest.approx(80 * 2.5 / 100)
+    assert ops.remove_reference() == {"FINISHED"}
+    assert not home().nanosynth.references
+    with pytest.raises(RuntimeError, match="b.png"):
+        ops.load_references(filepath=str(file / "b.png"))
+
+
+def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):
+    state.put_recipe(home(), tiny)
+    assert ops.preview_scene(index=1, side=40) == {"FINISHED"}
+    expected = make_pair(scenes.small(state.recipe_of(home()), 40), 1).image
+    shown = pixels(scenes.PREVIEW)
+    assert shown.shape == (40, 40, 3)
+    np.testing.assert_allclose(shown[..., 0], expected / 255, atol=0.5 / 255)
+
+
+def test_a_drawn_scene_is_opened_and_closed_without_leftovers(ops, tiny):
+    state.put_recipe(home(), tiny)
+    before = {name: len(getattr(bpy.data, name)) for name in ("scenes", "objects", "meshes", "materials", "images", "worlds", "lights", "cameras")}
+    for _ in range(2):
+        assert ops.open_scene(index=0) == {"FINISHED"}
+        drawn = bpy.data.scenes[f"Nanosynth {tiny.name} 0"]
+        assert drawn.nanosynth_home == bpy.data.scenes[0] or drawn.nanosynth_home in list(bpy.data.scenes)
+        with bpy.context.temp_override(scene=drawn):
+            assert home() == drawn.nanosynth_home != drawn
+            assert ops.close_scene() == {"FINISHED"}
+    assert before == {name: len(getattr(bpy.data, name)) for name in before}
+
+
+def test_generating_gives_the_data_set_of_the_call(ops, tiny, file):
+    state.put_recipe(home(), tiny)
+    assert ops.generate_dataset() == {"FINISHED"}
+    generate(tiny, file / "called")
+    a, b = Dataset.open(file / "nanosynth" / "dataset"), Dataset.open(file / "called")
+    assert sorted(a.finished()) == sorted(b.finished()) == [0, 1]
+    for index in range(2):
+        for one, other in zip(a.read(index), b.read(index)):
+            np.testing.assert_array_equal(one, other)
+    assert state.made_pairs(a.path) == 2
+    assert ops.show_pair(index=1) == {"FINISHED"}
+    np.testing.assert_allclose(pixels("Nanosynth pair")[..., 0], a.read(1)[0] / 255, atol=1e-3)
+
+
+# With a stand-in for the training environment: it says what the real one would, and keeps what it was told
+
+
+@pytest.fixture
+def environment(file, monkeypatch):
+    script = file / "learn.sh"
+    script.write_text(
+        f"#!/bin/sh\nexec {sys.executable} - \"$@\" <<'EOF'\n"
+        "import json, os, sys\n"
+        f"open({str(file / 'told.json')!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
+        "def say(**m): print(json.dumps(m), flush=True)\n"
+        "say(kind='started', task='x')\n"
+        "say(kind='progress', done=1, total=2, text='half', seconds_left=1)\n"
+        f"if os.path.exists({str(file / 'ill')!r}):\n"
+        "    say(kind='error', message='The disk is full.', remedy='Free some.'); sys.exit(2)\n"
+        "say(kind='done')\nEOF\n"
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(script))
+    return file
+
+
+def told(folder):
+    words = json.loads((folder / "told.json").read_text())
+    assert words[:1] == ["-E"] and words[-2:] == ["--json", "--tethered"]
+    return words[2:-2]
+
+
+def test_training_is_the_verb(ops, environment):
+    write_grey(environment / "a.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    ops.load_references(filepath=str(environment / "a.png"))
+    with pytest.raises(RuntimeError, match="no data set yet"):
+        ops.train_network()
+    (environment / "nanosynth" / "dataset").mkdir(parents=True)
+    append_line(environment / "nanosynth" / "dataset" / "manifest.jsonl", {"index": 0})
+    assert ops.train_network(epochs=3) == {"FINISHED"}
+    verb, dataset, _, run, *rest = told(environment)
+    assert (verb, Path(dataset), Path(run)) == ("train", environment / "nanosynth" / "dataset", environment / "nanosynth" / "run")
+    assert rest[0] == "--preset" and rest[2:] == ["--validation", str(environment / "a.png")]
+    assert jobs.RUNNING["train"].state == "done" and not jobs.RUNNING["train"].desk.exists()
+
+
+def test_an_error_of_the_job_is_reported_with_its_remedy(ops, environment):
+    write_text(environment / "ill", "")
+    (environment / "m").mkdir()
+    write_json(environment / "m" / "model.json", {})
+    with pytest.raises(RuntimeError, match="The disk is full. Free some."):
+        ops.segment_images(model="//m", images=str(EXAMPLES / "fei" / "K3K4Me3_2-2.tif"))
+    assert jobs.RUNNING["segment"].state == "failed"
+
+
+def test_without_a_training_environment_the_reason_is_given(ops, file, monkeypatch):
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(file / "nowhere"))
+    (file / "m").mkdir()
+    with pytest.raises(RuntimeError, match="there is no such Python"):
+        ops.segment_images(model="//m", images=str(EXAMPLES / "fei" / "K3K4Me3_2-2.tif"))
+
+
+def test_flags_say_what_differs_from_the_defaults(file):
+    group = home().nanosynth_options
+    assert results.option_flags(group) == []
+    group.threshold, group.flips, group.crop_bottom = 0.25, True, "12"
+    assert results.option_flags(group) == ["--crop-bottom", "12", "--threshold", "0.25", "--flips"]
+
+
+@pytest.fixture
+def result(file):
+    """A segmented image of two discs that touch, and the model that might have made it."""
+    y, x = np.mgrid[:120, :160]
+    probability = np.where((np.hypot(y - 60, x - 50) < 31) | (np.hypot(y - 60, x - 108) < 31), 0.9, 0.05)
+    rng = np.random.default_rng(1)
+    out = file / "nanosynth" / "result"
+    write_grey(file / "real.png", (probability * 200 + rng.normal(0, 3, probability.shape)).clip(0, 255).astype(np.uint8), nm_per_px=2.0)
+    write_grey(out / "probability" / "real.png", np.round(probability * 255).astype(np.uint8))
+    write_grey(out / "mask" / "real.png", np.where(probability > 0.5, 255, 0).astype(np.uint8))
+    write_json(file / "model" / "model.json", {"format": 1, "settings": to_dict(read_settings("compact"))})
+    entry = {
+        "name": "real", "image": str(file / "real.png"), "particles": 2, "nm_per_px": 2.0, "nm_per_px_source": "test", "banner_px": 0,
+        "scale": {"zoom": 0.8, "diameter_px": 60.0}, "warnings": [], "files": {"probability": "probability/real.png", "mask": "mask/real.png"},
+    }  # fmt: skip
+    write_json(out / "segmentation.json", {"images": [entry]})
+    bpy.ops.nanosynth.load_references(filepath=str(file / "real.png"))
+    home().nanosynth.model = "//model"
+    return out, entry
+
+
+def test_results_are_shown_tuned_and_exported(ops, result, file):
+    out, entry = result
+    assert ops.show_result(kind="mask") == {"FINISHED"}
+    np.testing.assert_allclose(pixels(results.RESULT)[..., 0], read_micrograph(out / "mask" / "real.png").pixels, atol=1e-6)
+    assert bpy.data.images[results.RESULT].filepath.startswith("//nanosynth/result/mask")
+    over = home().collection.objects[pictures.PLANES[1]]
+    assert over.empty_display_size == pytest.approx(160 * 2 / 100) and over.data.name == results.RESULT
+    home().nanosynth.opacity = 0.25
+    assert over.color[3] == pytest.approx(0.25)
+
+    window = home().nanosynth
+    window.threshold, window.min_area, window.dynamic_share, window.dynamic = 0.4, 0.02, 0.1, 0.05
+    expected = open_stored(out, entry, file / "model").separate(
+        threshold=window.threshold, min_area=window.min_area, dynamic_share=window.dynamic_share, dynamic=window.dynamic
+    )
+    assert expected.max() == 2
+    assert ops.tune_segmentation() == {"FINISHED"}
+    np.testing.assert_allclose(pixels(results.RESULT)[..., 0], expected > 0, atol=1e-6)
+    assert ops.tune_segmentation(longest_px=80) == {"FINISHED"}
+    assert pixels(results.RESULT).shape == (60, 80, 3)
+    assert ops.export_results(directory="//taken") == {"FINISHED"}
+    np.testing.assert_array_equal(read_labels(file / "taken" / "real_instances.png"), expected)
+    assert len((file / "taken" / "real.csv").read_text().splitlines()) == 3
+    window.threshold = 0.95
+    assert ops.tune_segmentation() == {"FINISHED"} and pixels(results.RESULT).max() == 0
+
+
+def test_without_results_the_buttons_are_grey(ops, file):
+    for operator in (ops.show_result, ops.tune_segmentation, ops.export_results, ops.show_epoch, ops.select_epoch, ops.show_reference):
+        assert not operator.poll()
+
+
+def test_epochs_are_looked_at_and_chosen(ops, file):
+    run = file / "nanosynth" / "run"
+    for epoch in (1, 2, 3):
+        append_line_in(run / "history.jsonl", {"epoch": epoch, "loss": 1 / epoch, "f1": None, "instance_f1": None})
+        write_grey(run / "validation" / f"{epoch:04d}_a.png", np.full((40, 50), 40 * epoch, np.uint8))
+        write_text(run / "epochs" / f"{epoch:04d}.weights.h5", "weights")
+    write_text(run / "settings.toml", to_toml(read_settings("compact")))
+    write_json(run / "run.json", {"format": 1})
+    for step, epoch in ((0, 3), (-1, 2), (-1, 1), (-1, 1), (1, 2)):
+        assert ops.show_epoch(step=step) == {"FINISHED"}
+        assert home().nanosynth.epoch == epoch
+        assert pixels("Nanosynth epoch").max() == pytest.approx(40 * epoch / 255, abs=1e-3)
+    assert ops.select_epoch() == {"FINISHED"}
+    assert json.loads((run / "selected.json").read_text())["epoch"] == 2 == state.selected(run)
+    assert state.model_of(home()) == run
+
+
+def append_line_in(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    append_line(path, value)
+
+
+def test_state_survives_the_file(ops, file):
+    ops.use_preset(preset="sio2")
+    write_grey(file / "a.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)), nm_per_px=2.5)
+    ops.load_references(filepath=str(file / "a.png"))
+    home().nanosynth_recipe.light.strength = (0.5, 0.75)
+    bpy.ops.wm.save_mainfile()
+    moved = file / "moved"
+    moved.mkdir()
+    for name in ("project.blend", "a.png"):
+        os.replace(file / name, moved / name)
+    bpy.ops.wm.open_mainfile(filepath=str(moved / "project.blend"))
+    assert tuple(home().nanosynth_recipe.light.strength) == (0.5, 0.75)
+    reference = home().nanosynth.references[0]
+    assert state.absolute(reference.path) == moved / "a.png" and tuple(reference.image.size) == (80, 60)
+
+
+def test_every_operator_is_found_and_described(ops):
+    from nanosynth.operators import OPERATORS
+
+    for cls in OPERATORS:
+        if issubclass(cls, bpy.types.Operator):
+            assert cls.bl_idname.startswith("nanosynth.") and cls.bl_label and cls.bl_description
+            assert getattr(ops, cls.bl_idname.removeprefix("nanosynth.")).get_rna_type().name == cls.bl_label
