@@ -440,7 +440,7 @@ def test_killed_at_random_moments_the_history_is_that_of_an_uninterrupted_traini
         for attempt in itertools.count():
             pid = server.start(out)
             if attempt < 10 and killed < KILLS:
-                time.sleep(rng.uniform(0, 1.1 * whole))
+                time.sleep(rng.uniform(0, 0.8 * whole))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             code = server.exit_code()
