@@ -10,7 +10,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 from . import __version__
@@ -21,6 +20,11 @@ CORE = ("numpy", "scipy", "scikit-image", "imageio", "tifffile", "tomli-w")
 VERBS = {"bpy": ("generate",), "learn": ("train", "segment"), "": ("select", "evaluate")}
 DISK_WANTED_GB = 5
 TIME_LIMIT_S = 120
+
+
+def foreign_environment() -> dict:
+    """The environment variables without those that tie a Python to its own packages."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE")}
 
 
 def learn_python() -> Path | None:
@@ -54,7 +58,7 @@ def examine(folder=".", *, devices=True) -> dict:
         the verbs of this environment can run. JSON-serialisable.
     """
     versions = {"nanosynth": __version__, **{name: _version(name) for name in (*CORE, "tensorflow", "keras", "bpy")}}
-    in_blender = _importable("bpy")
+    in_blender = importable("bpy")
     side = "bpy" if in_blender else "learn"
     problems = []
     missing = [name for name in CORE if versions[name] is None]
@@ -62,7 +66,7 @@ def examine(folder=".", *, devices=True) -> dict:
         problems.append({"message": f"Missing packages: {', '.join(missing)}.", "remedy": _remedy(side, missing)})
     found = {}
     if not in_blender:
-        lacking = [name for name in dict.fromkeys(("keras", os.environ.get("KERAS_BACKEND", "tensorflow"))) if not _importable(name)]
+        lacking = [name for name in dict.fromkeys(("keras", os.environ.get("KERAS_BACKEND", "tensorflow"))) if not importable(name)]
         if lacking:
             problems.append({"message": f"Training and segmenting need {' and '.join(lacking)}.", "remedy": _remedy(side, lacking)})
         elif devices:
@@ -94,11 +98,10 @@ def examine_learn(python) -> dict:
     remedy = "Name its Python in the preferences or in NANOSYNTH_LEARN_PYTHON; 'docs/dependencies.md' tells how to make one."
     if python is None:
         return {"ok": False, "problems": [{"message": "No training environment is set.", "remedy": remedy}]}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     try:
         answer = subprocess.run(
             [str(python), str(FOLDER / "launch.py"), "doctor", "--json"],
-            capture_output=True, text=True, timeout=TIME_LIMIT_S, env=environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=TIME_LIMIT_S, env=foreign_environment(), stdin=subprocess.DEVNULL,
         )  # fmt: skip
         findings = json.loads(answer.stdout.splitlines()[-1])
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
@@ -124,7 +127,7 @@ def report(findings) -> str:
     return "\n".join(lines)
 
 
-def _importable(name):
+def importable(name) -> bool:
     return name in sys.modules or importlib.util.find_spec(name) is not None
 
 
@@ -159,10 +162,10 @@ def _cycles_devices() -> dict:
 
 
 def _learn_devices(problems) -> dict:
-    from .learn.backend import load_keras
+    from .learn.backend import load_keras, without_native_chatter
 
     try:
-        with _silent_stderr():
+        with without_native_chatter():
             keras = load_keras()
             if keras.backend.backend() != "tensorflow":
                 return {"Keras": [keras.backend.backend()]}
@@ -173,17 +176,3 @@ def _learn_devices(problems) -> dict:
         problems.append({"message": error.message, "remedy": _remedy("learn", ["--force-reinstall", "keras", "tensorflow"])})
         return {}
     return {"TensorFlow": [device.name.removeprefix("/physical_device:") for device in devices]}
-
-
-@contextmanager
-def _silent_stderr():
-    """Drop what native code writes to stderr; TensorFlow greets there with pages of text."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -13,9 +13,9 @@ def without(monkeypatch):
     """Make packages look missing."""
 
     def hide(*names):
-        version, importable = doctor._version, doctor._importable
+        version, importable = doctor._version, doctor.importable
         monkeypatch.setattr(doctor, "_version", lambda name: None if name in names else version(name))
-        monkeypatch.setattr(doctor, "_importable", lambda name: name not in names and importable(name))
+        monkeypatch.setattr(doctor, "importable", lambda name: name not in names and importable(name))
 
     return hide
 
@@ -38,7 +38,7 @@ def test_a_missing_package_is_named_with_its_command(without, tmp_path):
 
 def test_another_backend_needs_no_tensorflow(without, tmp_path, monkeypatch):
     without("bpy", "tensorflow")
-    monkeypatch.setattr(doctor, "_importable", lambda name: name in ("keras", "jax"))
+    monkeypatch.setattr(doctor, "importable", lambda name: name in ("keras", "jax"))
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert doctor.examine(tmp_path, devices=False)["problems"] == []
     monkeypatch.setenv("KERAS_BACKEND", "torch")
@@ -53,7 +53,7 @@ def test_a_full_disk_is_a_problem(without, tmp_path, monkeypatch):
 
 def test_a_damaged_keras_is_a_problem(without, tmp_path, monkeypatch):
     without("bpy")
-    monkeypatch.setattr(doctor, "_importable", lambda name: name != "bpy")
+    monkeypatch.setattr(doctor, "importable", lambda name: name != "bpy")
     monkeypatch.setitem(sys.modules, "keras", None)  # importing it raises ImportError
     findings = doctor.examine(tmp_path)
     assert not findings["ok"] and "does not load" in findings["problems"][-1]["message"]
