@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from zipfile import BadZipFile
@@ -285,6 +285,8 @@ def stops_promptly():
     def watch():
         while received := heard.recv(1):
             if received[0] in (signal.SIGINT, signal.SIGTERM) and not ended.wait(GRACE):
+                with suppress(OSError):
+                    os.write(2, b"\ninterrupted. Run the same command again to go on from the last finished epoch.\n")
                 os._exit(130)
 
     handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
