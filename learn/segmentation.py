@@ -18,7 +18,7 @@ from ..reporting import Clock, Reporter
 from .images import Micrograph, list_images, read_micrograph, write_grey, write_labels
 from .particles import measure, write_table
 from .pictures import overlay, size_histogram
-from .postprocess import separate
+from .postprocess import PAPER, raster_order, separate, separate_as_paper
 from .prediction import Model, predict_probability
 from .scale import POOR_FIT, Scale, assess, resize, scale_of_diameter, scale_of_nm, search_scale, zoomed
 
@@ -32,25 +32,48 @@ class SegmentationOptions:
         "How the particles are brought to the trained size: by nm per pixel, by a search, or 'auto': the first where it is known and fits.",
         choices=("auto", "nm", "search"),
     )
-    diameter: float = number(0.0, "Typical particle diameter in the image; goes before 'scale'. 0: not known.", unit="px", low=0.0, high=1e5)
+    diameter: float = number(
+        0.0, "Typical particle diameter in the image; goes before 'scale'. 0: not known.", unit="px", low=0.0, high=1e5
+    )
     nm_per_px: float = number(0.0, "Width of an image pixel; goes before what the file says. 0: not known.", unit="nm", low=0.0, high=1e6)
     scale_bar_nm: float = number(
-        0.0, "What the scale bar in the image stands for; the bar is measured, and goes before what the file says. 0: not known.", unit="nm", low=0.0, high=1e9
+        0.0,
+        "What the scale bar in the image stands for; the bar is measured, and goes before what the file says. 0: not known.",
+        unit="nm",
+        low=0.0,
+        high=1e9,
     )
     crop_bottom: str = text("auto", "Rows at the bottom that are not part of the micrograph: a number, or 'auto' to have a banner found.")
-    threshold: float = number(0.0, "Probability above which a pixel belongs to a particle. 0: the threshold of the training.", low=0.0, high=1.0)
+    threshold: float = number(
+        0.0, "Probability above which a pixel belongs to a particle. 0: the threshold of the training.", low=0.0, high=1.0
+    )
     min_area: float = number(0.04, "Smaller particles are left out: share of the area of the trained median particle.", low=0.0, high=10.0)
     min_area_nm2: float = number(0.0, "The same as an area. 0: use the share.", unit="nm2", low=0.0, high=1e12)
     dynamic_share: float = number(
-        0.1, "Two peaks of the distance map are one particle if the lower rises above the saddle by no more than this share of its height.", low=0.0, high=1.0
+        0.1,
+        "Two peaks of the distance map are one particle if the lower rises above the saddle by no more than this share of its height.",
+        low=0.0,
+        high=1.0,
     )
     dynamic: float = number(0.03, "Or by no more than this share of the trained median diameter.", low=0.0, high=10.0)
     dynamic_nm: float = number(0.0, "The latter as a length. 0: use the share.", unit="nm", low=0.0, high=1e6)
+    postprocess: str = text(
+        "relative",
+        "How the probability becomes particles: 'relative' to the trained size, or with the numbers of Mill et al. 2021 at the image's own scale.",
+        choices=("relative", *(f"paper-{name}" for name in PAPER)),
+    )
+    exact: bool = flag(False, "With a paper's choice: MorphoLibJ's result pixel for pixel, which deletes small particles and leaves dams.")
     flips: bool = flag(False, "Average the predictions of the image and its mirror images: four times the time.")
 
     def check(self):
         if self.crop_bottom != "auto" and not self.crop_bottom.isdecimal():
-            yield "crop_bottom", f"= {self.crop_bottom!r} is neither a number of rows nor 'auto'.", "Write auto, 0 or the number of rows in px."
+            yield (
+                "crop_bottom",
+                f"= {self.crop_bottom!r} is neither a number of rows nor 'auto'.",
+                "Write auto, 0 or the number of rows in px.",
+            )
+        if self.exact and self.postprocess == "relative":
+            yield "exact", "= true needs a paper's choice of post-processing.", "Add --postprocess paper-sio2 or paper-tio2."
 
     @property
     def crop(self):
@@ -135,10 +158,19 @@ def segment(model: Model, micrograph: Micrograph, options: SegmentationOptions |
     agreed = _agreeing(probability, labels, threshold)
     mask = resize(agreed, pixels.shape) > threshold
     labels = enlarge_labels(labels, mask)
+    probability = resize(probability, pixels.shape)
+    if options.postprocess != "relative":
+        mode = "morpholibj" if options.exact else "fast"
+        choice = options.postprocess.removeprefix("paper-")
+        labels = raster_order(separate_as_paper(probability, choice, threshold=threshold, nm_per_px=micrograph.nm_per_px, mode=mode))
+        if found.count and not labels.any():
+            warnings.append(f"{options.postprocess} left none of the particles found")
+        if not micrograph.nm_per_px:
+            warnings.append(f"{options.postprocess} supposes 1 nm per pixel, as the scale is not known; --nm-per-px states it")
+    # Before the banner's rows are added, so that what the banner cuts counts as cut.
+    table = measure(labels, pixels, probability=probability, nm_per_px=micrograph.nm_per_px)
     below = ((0, micrograph.banner_px), (0, 0))
-    labels = np.pad(labels, below)
-    probability = np.pad(resize(probability, pixels.shape), below)
-    table = measure(labels, np.pad(pixels, below), nm_per_px=micrograph.nm_per_px)
+    labels, probability = np.pad(labels, below), np.pad(probability, below)
     return Segmentation(probability, labels > 0, labels, table, scale, warnings)
 
 

@@ -62,6 +62,26 @@ def test_nm_per_pixel_of_image_and_model_set_the_scale():
     np.testing.assert_allclose(found.table["diameter_nm"], 2.5 * found.table["diameter_px"])
 
 
+def test_the_papers_post_processing():
+    pixels, truth = discs((300, 300), 40, np.random.default_rng(1))  # 1257 px each
+    found = segment(Threshold(), micrograph(pixels, 1.0), options(diameter=40, postprocess="paper-sio2"))
+    assert match_instances(truth, found.labels, iou=0.85)["f1"] == 1 and not found.warnings
+    half = segment(Threshold(), micrograph(pixels, 0.5), options(diameter=40, postprocess="paper-sio2"))  # 314 nm2 each
+    assert half.labels.max() == 0 and any("left none" in message for message in half.warnings)
+    unknown = segment(Threshold(), micrograph(pixels), options(diameter=40, postprocess="paper-tio2", exact=True))
+    assert any("1 nm per pixel" in message for message in unknown.warnings) and unknown.labels.max() == truth.max()
+    with pytest.raises(NanosynthError, match="exact"):
+        options(exact=True)
+
+
+def test_particles_that_the_banner_cuts_are_on_the_border():
+    pixels, _ = discs((200, 200), 40, np.random.default_rng(1))
+    pixels = pixels[: int(np.nonzero((pixels > 0.5).any(axis=1))[0].max()) - 10]
+    found = segment(Threshold(), micrograph(pixels, banner_px=30), options(diameter=40))
+    assert found.labels.shape[0] == pixels.shape[0] + 30 and found.table["on_border"].any()
+    assert np.isfinite(found.table["confidence"]).all()
+
+
 def test_a_stated_scale_that_does_not_fit_is_searched_unless_insisted_on():
     pixels, truth = discs((300, 300), 64, np.random.default_rng(1))
     model = Threshold(nm_per_px=5.0)
@@ -109,7 +129,8 @@ def test_the_gap_that_training_opens_is_closed():
         pixels[np.hypot(rows - 40, columns - x) < 16.4] = 0.8
     pixels[:, 59] = pixels[:, 60] = 0.2
     open_, closed = (
-        segment(Threshold(border_radius_px=radius, selective=False), micrograph(pixels), options(diameter=32)).labels for radius in (0.0, 1.0)
+        segment(Threshold(border_radius_px=radius, selective=False), micrograph(pixels), options(diameter=32)).labels
+        for radius in (0.0, 1.0)
     )
     assert open_.max() == closed.max() == 2
     middle = np.s_[38:42, 59:61]
