@@ -78,11 +78,7 @@ def test_densities_integrate_to_one():
     edges, density = (np.array(result["histogram"][key]) for key in ("edges", "density"))
     assert (density * np.diff(edges)).sum() == pytest.approx(1)
     for curve in (result["kde"], result["fits"]["bimodal"]["density"]):
-        assert (
-            np.trapezoid(curve, result["grid"])
-            if hasattr(np, "trapezoid")
-            else np.trapz(curve, result["grid"]) == pytest.approx(1, abs=0.03)
-        )
+        assert np.sum(curve) * result["grid"][0] == pytest.approx(1, abs=0.03)  # the grid is even and begins one step from 0
 
 
 def test_intervals_hold_the_true_value():
