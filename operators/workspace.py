@@ -102,7 +102,7 @@ class Arrangement:
                 side = next(region for region in area.regions if region.type == "UI")
                 try:
                     side.active_panel_category = CATEGORY
-                except TypeError:  # the sidebar was not drawn yet
+                except (AttributeError, TypeError):  # the sidebar was not drawn yet
                     area.tag_redraw()
                     return False
             else:
