@@ -27,9 +27,9 @@ PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w"
 
 def generate(arguments, reporter):
     from .jobs.generate import generate
-    from .synth.recipe import read_recipe
+    from .synth.recipe import Recipe, read_recipe
 
-    recipe = changed(read_recipe(arguments.recipe), {"count": arguments.count, "seed": arguments.seed})
+    recipe = changed(read_recipe(arguments.recipe), given(arguments, Recipe))
     if arguments.scene is not None:
         if arguments.save_blend is None:
             raise NanosynthError("--scene keeps one scene for inspection.", "Add --save-blend FILE.blend.")
@@ -209,11 +209,16 @@ def changed(settings, values: dict):
 
 
 def add_flags(parser, kind):
-    """Give a parser a flag for every field of a settings tree. Values are checked when the tree is built."""
+    """Give a parser a flag for every field of a settings tree. Values are checked when the tree is built.
+
+    The members of lists, such as a recipe's templates, get none: they are edited in the file.
+    """
     from .fields import Range, walk
 
     group = parser.add_argument_group("settings")
     for name, hint, spec, _ in walk(kind):
+        if "[]" in name:
+            continue
         options = {"dest": name, "default": None, "help": (spec.doc + (f" [{spec.unit}]" if spec.unit else "")).replace("%", "%%")}
         if hint is bool:
             options["action"] = argparse.BooleanOptionalAction
@@ -232,7 +237,7 @@ def given(arguments, kind) -> dict:
 
     tree = {}
     for name, *_ in walk(kind):
-        value = getattr(arguments, name)
+        value = getattr(arguments, name, None)
         if value is not None:
             *sections, leaf = name.split(".")
             place = tree
@@ -312,17 +317,20 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         "render a data set of synthetic micrographs with their labels",
         [
             "generate --recipe presets/sio2.toml --count 180 --seed 1 --workers 2 --out DATASET",
+            "generate --recipe sio2 --arrangement.coverage 0.1 0.3 --dirt.probability 0 --out DATASET",
             "generate --recipe DATASET/recipe.toml --scene 7 --save-blend scene7.blend",
         ],
     ).add_argument
     add("--recipe", required=True, metavar="FILE", help="recipe file, or the name of a preset such as sio2")
-    add("--count", type=int, metavar="N", help="number of image/label pairs (default: the recipe's)")
-    add("--seed", type=int, metavar="N", help="seed of every random draw (default: the recipe's)")
     add("--workers", type=int, default=1, metavar="N", help="Blender processes that work side by side (default: 1)")
     add("--device", default="CPU", metavar="NAME", help="device of the photo render: CPU, CUDA, OPTIX, HIP, METAL or ONEAPI (default: CPU)")
     add("--out", type=Path, metavar="DATASET", help="folder of the data set; an unfinished one of the same recipe is continued")
     add("--scene", type=int, metavar="I", help="build only scene I and keep it for inspection")
     add("--save-blend", type=Path, metavar="FILE", help="where --scene keeps its scene")
+    if chosen == "generate":
+        from .synth.recipe import Recipe
+
+        add_flags(add.__self__, Recipe)
 
     add = verb(
         "train",
@@ -479,11 +487,11 @@ def main(argv=None) -> int:
     as_json = "--json" in argv or verb == "worker"
     reporter = JsonReporter() if as_json else ConsoleReporter()
     try:
+        needed = NEEDS.get(verb)
+        if needed and not importable(needed) and not {"-h", "--help"} & set(argv):
+            return elsewhere(verb, needed, argv)
         arguments = parser(verb).parse_args(argv)
         arguments.command_line = shlex.join(["nanosynth", *argv])
-        needed = NEEDS.get(verb)
-        if needed and not importable(needed):
-            return elsewhere(verb, needed, argv)
         if arguments.tethered:
             from .jobs.child import tether
 

@@ -171,7 +171,7 @@ class Label:
 class Recipe:
     """A synthetic data set: what is in its scenes, how they look, how many."""
 
-    schema: int = number(SCHEMA, "Version of this description.", low=1, high=SCHEMA)
+    schema: int = number(SCHEMA, "Version of this description.", low=1, high=1_000_000)
     name: str = text("recipe", "Name of the recipe.")
     seed: int = number(1, "Seed of all random draws.", low=0, high=2**31 - 1)
     count: int = number(180, "Number of scenes.", low=1, high=1_000_000)
@@ -186,6 +186,8 @@ class Recipe:
     label: Label = section(Label, "The training label.")
 
     def check(self):
+        if self.schema > SCHEMA:
+            yield "schema", f"= {self.schema} is newer than the schema {SCHEMA} that this Nanosynth knows.", "Update Nanosynth."
         names = [t.name for t in self.templates]
         if not names:
             yield "templates", "is empty.", "Add a [[templates]] section."
