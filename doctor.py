@@ -16,7 +16,7 @@ from . import __version__
 from .errors import NanosynthError
 
 FOLDER = Path(__file__).resolve().parent
-CORE = ("numpy", "scipy", "scikit-image", "imageio", "tifffile", "tomli-w")
+CORE = ("numpy", "scipy", "scikit-image", "imageio", "tifffile", "roifile", "tomli-w")
 VERBS = {"bpy": ("generate",), "learn": ("train", "segment"), "": ("select", "evaluate")}
 DISK_WANTED_GB = 5
 TIME_LIMIT_S = 120
