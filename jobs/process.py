@@ -28,7 +28,9 @@ def host_command(*arguments) -> list[str]:
     words = [str(argument) for argument in arguments]
     bpy = sys.modules.get("bpy")
     if bpy is not None and bpy.app.binary_path:  # empty in the wheel
-        return [bpy.app.binary_path, "--background", "--command", "nanosynth", *words]
+        # By its own name, since the preferences that enable it may not be saved yet.
+        extension = __package__.rpartition(".")[0]
+        return [bpy.app.binary_path, "--background", "--addons", extension, "--command", "nanosynth", *words]
     return [sys.executable, str(Path(__file__).resolve().parent.parent / "launch.py"), *words]
 
 

@@ -73,21 +73,19 @@ class Arrangement:
         return False
 
     def split(self, area, direction, factor):
-        known = {a.as_pointer() for a in self.window.screen.areas}
         with bpy.context.temp_override(window=self.window, screen=self.window.screen, area=area, region=area.regions[-1]):
             bpy.ops.screen.area_split(direction=direction, factor=factor)
-        return next(a for a in self.window.screen.areas if a.as_pointer() not in known)
 
     def split_right(self):
-        (view,) = self.areas()
-        self.split(view, "VERTICAL", 0.62)
-        right = max(self.window.screen.areas, key=lambda area: area.x)
-        right.type = "IMAGE_EDITOR"
+        self.split(self.areas()[0], "VERTICAL", 0.6)
         return True
 
     def split_down(self):
-        editor = next(area for area in self.areas() if area.type == "IMAGE_EDITOR")
-        self.split(editor, "HORIZONTAL", 0.5)
+        right = max(self.areas(), key=lambda area: area.x)
+        if right.x < 10:  # not yet laid out
+            return False
+        right.type = "IMAGE_EDITOR"
+        self.split(right, "HORIZONTAL", 0.5)
         return True
 
     def dress(self):

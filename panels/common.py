@@ -12,7 +12,7 @@ from ..fields import Range, specs
 from ..operators import jobs, state
 from ..reporting import human_time
 
-DONE, READY, WAITING, BUSY = "CHECKMARK", "RIGHTARROW", "RADIOBUT_OFF", "TIME"
+DONE, READY, WAITING, BUSY = "CHECKMARK", "RADIOBUT_ON", "RADIOBUT_OFF", "SORTTIME"
 
 
 class Step(bpy.types.Panel):
@@ -38,12 +38,22 @@ class Step(bpy.types.Panel):
         self.body(context, layout, state.home(context))
 
 
-def note(layout, text: str, icon: str = "NONE", width: int = 44):
-    """A text of several lines, wrapped, because labels are not."""
+LETTER_PX, MARGIN_PX = 6.8, 75
+"""Mean width of a letter, and what frame and icon take, at scale 1."""
+
+
+def note(layout, text: str, icon: str = "NONE"):
+    """A text of several lines, wrapped to the sidebar's width, because labels are not."""
+    region = bpy.context.region
+    width = (region.width / bpy.context.preferences.system.ui_scale if region else 280) - MARGIN_PX
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(text, width)):
+    for number, line in enumerate(textwrap.wrap(text, max(16, int(width / LETTER_PX)))):
         column.label(text=line, icon=icon if number == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
+
+
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def reading(text: str) -> str:
@@ -76,7 +86,7 @@ def work(layout, kind: str, button: str, text: str, reason: str = "", icon: str 
         column = layout.column(align=True)
         left = f"  {human_time(job.seconds_left)} left" if job.seconds_left else ""
         column.progress(factor=job.share, text=f"{job.share:.0%}{left}")
-        note(column, job.text.capitalize(), "TIME")
+        note(column, sentence(job.text))
         row = layout.row()
         row.enabled = not job.cancelling
         row.operator("nanosynth.cancel_job", icon="CANCEL", text="Cancelling…" if job.cancelling else "Cancel").kind = kind
@@ -94,7 +104,7 @@ def work(layout, kind: str, button: str, text: str, reason: str = "", icon: str 
         if job.state == "cancelled":
             note(box, "Cancelled. What was finished is kept; start again to go on.", "INFO")
         if job.error:
-            note(box, job.error, "ERROR", 42)
+            note(box, job.error, "ERROR")
         for warning in job.warnings[-3:]:
-            note(box, warning, "INFO", 42)
+            note(box, warning, "INFO")
         box.operator("nanosynth.forget_job", text="Dismiss", icon="X").kind = kind

@@ -83,7 +83,7 @@ class References(Step):
             return
         reference = window.references[min(window.reference_index, len(window.references) - 1)]
         layout.prop(reference, "nm_per_px", text="Pixel size (nm)")
-        note(layout, reading(reference.scale_source), "INFO")
+        note(layout, f"Scale: {reference.scale_source}", "INFO")
         layout.operator("nanosynth.show_reference", icon="HIDE_OFF")
 
 
@@ -169,12 +169,11 @@ class Scene(Section):
 def preview(layout, scene):
     window = scene.nanosynth
     reason = perhaps(state.recipe_of, scene)
-    row = layout.row(align=True)
-    row.prop(window, "scene_index", text="Scene")
-    row = layout.row(align=True)
+    layout.prop(window, "scene_index", text="Scene")
+    layout.prop(window, "preview_px", text="Preview (px)")
+    row = layout.row()
     row.enabled = not reason
-    row.prop(window, "preview_px", text="Preview (px)")
-    row.operator("nanosynth.preview_scene", text="", icon="RENDER_STILL")
+    row.operator("nanosynth.preview_scene", icon="RENDER_STILL")
     if reason:
         note(layout, reason, "INFO")
 

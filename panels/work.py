@@ -8,7 +8,7 @@ from ..doctor import learn_python
 from ..learn.segmentation import SegmentationOptions
 from ..operators import jobs, results, state, training
 from ..operators.base import perhaps
-from .common import BUSY, DONE, READY, WAITING, Step, fields, note, work
+from .common import BUSY, DONE, READY, WAITING, Step, fields, note, sentence, work
 
 
 class Generate(Step):
@@ -133,11 +133,9 @@ class Segment(Step):
         window = scene.nanosynth
         column = layout.column()
         column.enabled = not jobs.running("segment")
-        column.prop(window, "model")
+        column.prop(window, "model", placeholder="the run of this file")
         column.prop(window, "result")
         model = state.model_of(scene)
-        if not window.model and model:
-            note(layout, "Uses the run of this file.", "INFO")
         reason = (
             _environment(layout)
             or ("" if window.references else "Load micrographs under References first.")
@@ -181,7 +179,7 @@ class Analyse(Step):
             layout.prop(window, "shown_result", text="Image")
         note(layout, f"{entry['name']}: {entry['particles']} particles", "IMAGE_DATA")
         for warning in entry["warnings"]:
-            note(layout, warning.capitalize(), "INFO")
+            note(layout, sentence(warning), "INFO")
         column = layout.column(align=True)
         column.use_property_split = False
         column.prop(window, "shown", expand=True)

@@ -345,7 +345,7 @@ def test_the_host_is_this_python_or_this_blender(monkeypatch):
     monkeypatch.setitem(sys.modules, "bpy", Bpy)
     assert host_command("worker", "--out", Path("a b")) == [sys.executable, str(Path(process.__file__).parents[1] / "launch.py"), "worker", "--out", "a b"]
     Application.binary_path = "/opt/blender"
-    assert host_command("worker") == ["/opt/blender", "--background", "--command", "nanosynth", "worker"]
+    assert host_command("worker") == ["/opt/blender", "--background", "--addons", "nanosynth", "--command", "nanosynth", "worker"]
 
 
 @posix

@@ -64,7 +64,7 @@ def invoke(operator, **values):
     """Invoke an operator as a button in the sidebar does."""
     area = view()
     with bpy.context.temp_override(window=window(), area=area, region=sidebar()):
-        return operator("INVOKE_DEFAULT", **values)
+        return operator("INVOKE_DEFAULT", True, **values)  # with an undo step
 
 
 def ended(kind):
@@ -74,7 +74,6 @@ def ended(kind):
 
 def walk(folder):
     ops, state, jobs = bpy.ops.nanosynth, module("operators.state"), module("operators.jobs")
-    panels = module("panels").PANELS
     yield from pause(1)
     shot("00_start")
     invoke(ops.open_workspace)
@@ -92,11 +91,10 @@ def walk(folder):
     invoke(ops.preview_scene)
     yield from pause(1)
     shot("03_preview")
-    for name in ("project", "references", "templates", "look", "scene", "generate", "train", "select", "segment", "analyse"):
-        yield from alone(f"NANOSYNTH_PT_{name}", panels)
+    for name in STEPS:
+        yield from alone(name)
         shot(f"04_panel_{name}_before")
-    yield from alone("NANOSYNTH_PT_generate", panels)
-    bpy.context.view_layer.update()
+    yield from alone("generate")
     scene.nanosynth_recipe.count = 6
     invoke(ops.generate_dataset)
     yield from until(lambda: jobs.RUNNING["generate"].share > 0.1 or ended("generate")(), "the first pair")
@@ -113,7 +111,7 @@ def walk(folder):
     assert jobs.RUNNING["generate"].state == "done", jobs.RUNNING["generate"].error
     yield from pause(0.5)
     shot("07_generated")
-    yield from alone("NANOSYNTH_PT_train", panels)
+    yield from alone("train")
     scene.nanosynth.training, scene.nanosynth.training_file = "file", "//training.toml"
     invoke(ops.train_network)
     yield from until(lambda: jobs.RUNNING["train"].share > 0 or ended("train")(), "the first step")
@@ -123,14 +121,14 @@ def walk(folder):
     assert jobs.RUNNING["train"].state == "done", jobs.RUNNING["train"].error
     yield from pause(0.5)
     shot("09_trained")
-    yield from alone("NANOSYNTH_PT_select", panels)
+    yield from alone("select")
     invoke(ops.show_epoch, step=0)
     yield from pause(0.7)
     shot("10_epoch")
     invoke(ops.select_epoch)
     yield from pause(0.5)
     shot("11_selected")
-    yield from alone("NANOSYNTH_PT_segment", panels)
+    yield from alone("segment")
     invoke(ops.segment_images)
     yield from pause(1.5)
     shot("12_segmenting")
@@ -138,7 +136,7 @@ def walk(folder):
     assert jobs.RUNNING["segment"].state == "done", jobs.RUNNING["segment"].error
     yield from pause(0.7)
     shot("13_segmented")
-    yield from alone("NANOSYNTH_PT_analyse", panels)
+    yield from alone("analyse")
     for kind in ("probability", "mask", "instances", "histogram", "overlay"):
         scene.nanosynth.shown = kind
         yield from pause(0.7)
@@ -149,28 +147,44 @@ def walk(folder):
     invoke(ops.open_scene)
     yield from pause(1.5)
     shot("16_drawn_scene")
-    yield from alone("NANOSYNTH_PT_project", panels)
+    yield from alone("project")
     shot("17_drawn_scene_project")
     invoke(ops.close_scene)
     yield from pause(0.5)
     assert window().scene == scene
-    bpy.ops.ed.undo()
+    invoke(ops.use_preset, preset="sio2")
     yield from pause(0.5)
+    assert scene.nanosynth_recipe.name != "tiny"
+    with bpy.context.temp_override(window=window(), area=view(), region=sidebar()):
+        bpy.ops.ed.undo()
+    yield from pause(0.5)
+    assert state.home(bpy.context).nanosynth_recipe.name == "tiny", "undo"
+    shot("18_end")
 
 
-def alone(panel, panels):
-    """Show one step opened and nothing else, by registering the steps anew: Blender then takes each panel's default."""
-    steps = [cls for cls in panels if issubclass(cls, bpy.types.Panel)]
-    for cls in reversed(steps):
-        bpy.utils.unregister_class(cls)
-    for cls in steps:
-        chosen = cls.bl_idname == panel or getattr(cls, "bl_parent_id", "") == panel
-        cls.bl_options = set() if chosen else {"DEFAULT_CLOSED"}
-        cls.bl_region_type = "UI"
-        bpy.utils.register_class(cls)
-    for area in window().screen.areas:
-        area.tag_redraw()
-    yield from pause(0.8)
+STEPS = ("project", "references", "templates", "look", "scene", "generate", "train", "select", "segment", "analyse")
+TOP, PITCH = 97, 28
+"""Where the first panel's header is on the screen, and the distance to the next while all are closed [px]."""
+
+
+class Panels:
+    """The sidebar, whose panels are opened and closed by clicks on their headers."""
+
+    opened = "project"
+
+    @classmethod
+    def press(cls, step):
+        click(sidebar().x + sidebar().width * 0.35, window().height - TOP - PITCH * STEPS.index(step))
+
+
+def alone(step):
+    """Show one step opened and the others closed."""
+    if Panels.opened:
+        Panels.press(Panels.opened)  # those above it are closed, so its header is where it would be with all closed
+        yield from pause(1.2)
+    Panels.press(step)
+    Panels.opened = step
+    yield from pause(1.0)
 
 
 def main():
