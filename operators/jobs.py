@@ -20,7 +20,7 @@ from ..errors import NanosynthError
 from ..jobs.process import Child, host_command
 
 TICK_S = 0.2
-CANCEL_S = 1.5
+CANCEL_S = 1.0
 """A cancelled job that still lives after so many seconds is killed; its files are written whole."""
 LAUNCH = Path(__file__).resolve().parent.parent / "launch.py"
 KINDS = {"generate": "Generating", "train": "Training", "segment": "Segmenting"}
