@@ -214,7 +214,7 @@ def training_section(training: Training) -> str:
 def validation_section(training: Training) -> str:
     parts = [
         "<p>Predictions on a real image that the network never trained on, drawn after each epoch. "
-        "They are what one selects an epoch by when there is no annotation: on the left the outline, on the right the probability.</p>"
+        "They are what one selects an epoch by when there is no annotation: the micrograph, the probability, the particles found.</p>"
     ]
     for name, pictures in training.pictures.items():
         shown = spread(sorted(pictures), EPOCHS, training.chosen)
@@ -222,7 +222,7 @@ def validation_section(training: Training) -> str:
         for epoch in shown:
             mark = " (selected)" if epoch == training.chosen else ""
             cells.append(figure(jpeg(read_picture(pictures[epoch])), f"Prediction on {name} after epoch {epoch}", f"Epoch {epoch}{mark}"))
-        parts.append(f'<h3>{escape(name)}</h3><div class="row two">{"".join(cells)}</div>')
+        parts.append(f'<h3>{escape(name)}</h3>{"".join(cells)}')
     return section("Validation by epoch", "".join(parts))
 
 
