@@ -138,6 +138,7 @@ class Tuned:
 
     key = None
     labels: np.ndarray | None = None
+    count: int | None = None
 
 
 def tuned_labels(scene, longest_px: int | None = None) -> np.ndarray:
@@ -148,7 +149,7 @@ def tuned_labels(scene, longest_px: int | None = None) -> np.ndarray:
     key = (id(this), longest_px, tuple(values.values()))
     if Tuned.key != key:
         Tuned.labels = this.separate(**values, longest_px=longest_px)
-        Tuned.key = key
+        Tuned.key, Tuned.count = key, int(Tuned.labels.max(initial=0))
     return Tuned.labels
 
 
@@ -179,6 +180,7 @@ def picture(kind: str, this: Stored, labels: np.ndarray) -> np.ndarray:
 
 def show(context, scene):
     """The chosen result as `segment` wrote it, in the image editor and over its micrograph in the 3D view."""
+    Tuned.key = Tuned.labels = Tuned.count = None
     window, entry = scene.nanosynth, entry_of(scene)
     folder = state.absolute(window.result, "results")
     kind = window.shown
@@ -332,7 +334,7 @@ def stop():
     for function in (_coarse, _full):
         if bpy.app.timers.is_registered(function):
             bpy.app.timers.unregister(function)
-    Tuned.key = Tuned.labels = Waiting.scene = None
+    Tuned.key = Tuned.labels = Tuned.count = Waiting.scene = None
     _stored.cache_clear()
 
 

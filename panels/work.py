@@ -8,7 +8,7 @@ from ..doctor import learn_python
 from ..learn.segmentation import SegmentationOptions
 from ..operators import jobs, results, state, training
 from ..operators.base import perhaps
-from .common import BUSY, DONE, READY, WAITING, Step, fields, note, sentence, work
+from .common import BUSY, DONE, READY, WAITING, Step, fields, note, reading, sentence, work
 
 
 class Generate(Step):
@@ -186,7 +186,9 @@ class Analyse(Step):
         layout.prop(window, "opacity", slider=True)
         layout.separator()
         for name in state.TUNED:
-            layout.prop(window, name, slider=True)
+            layout.prop(window, name, text=reading(name), slider=True)
+        if results.Tuned.count is not None:
+            layout.label(text=f"{results.Tuned.count} particles with these values")
         row = layout.row(align=True)
         row.operator("nanosynth.tune_segmentation", text="Apply", icon="FILE_REFRESH")
         row.operator("nanosynth.show_result", text="As Segmented", icon="LOOP_BACK")
