@@ -357,3 +357,18 @@ def test_an_empty_scene():
     recipe.arrangement.coverage = (0.0, 0.0)
     pair = make_pair(recipe, 0)
     assert pair.instances.max() == 0 and pair.record["particles"]["id"] == []
+
+
+def test_the_bare_substrate_is_even():
+    def bare(sample):
+        sample.drawn["substrate"]["texture"] = 0.0
+        sample.drawn["dirt"]["present"] = False
+
+    recipe = small_recipe()
+    recipe.arrangement.coverage = (0.0, 0.0)
+    scene, _, _ = built(recipe, 0, bare)
+    try:
+        image = render_photo(scene, 64, 4, seed=0)
+    finally:
+        scene.remove()
+    assert np.ptp(image) < 0.01 * image.mean()
