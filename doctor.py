@@ -106,7 +106,7 @@ def examine_learn(python) -> dict:
         findings = json.loads(answer.stdout.splitlines()[-1])
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
         return {"ok": False, "problems": [{"message": f"{python} did not answer ({error}).", "remedy": remedy}]}
-    findings.pop("message", None)
+    findings.pop("kind", None)
     return findings
 
 

@@ -28,10 +28,10 @@ def test_findings_are_json_and_readable(tmp_path):
 
 
 def test_a_missing_package_is_named_with_its_command(without, tmp_path):
-    without("scipy", "bpy", "tensorflow")
+    without("scipy", "bpy", "keras", "tensorflow")
     findings = doctor.examine(tmp_path, devices=False)
     assert not findings["ok"]
-    assert [p["message"] for p in findings["problems"]] == ["Missing packages: scipy.", "Training and segmenting need tensorflow."]
+    assert [p["message"] for p in findings["problems"]] == ["Missing packages: scipy.", "Training and segmenting need keras and tensorflow."]
     assert all(p["remedy"].endswith("tools/env.py learn") for p in findings["problems"])
     assert "Not ready for: train, segment" in doctor.report(findings)
 
