@@ -351,8 +351,8 @@ def test_the_host_is_this_python_or_this_blender(monkeypatch):
 @posix
 def test_an_interrupted_child_ends_by_itself_or_by_force(tmp_path):
     for code, expected in (("", 0), ("signal.signal(signal.SIGINT, signal.SIG_IGN)", -signal.SIGKILL)):
-        program = f"import signal, time\n{code}\nprint('{{\"kind\": \"started\"}}', flush=True)\n"
-        program += "try: time.sleep(60)\nexcept KeyboardInterrupt: pass"
+        program = f"import signal, time\n{code}\ntry:\n    print('{{\"kind\": \"started\"}}', flush=True)\n"
+        program += "    time.sleep(60)\nexcept KeyboardInterrupt: pass"
         child = Child([sys.executable, "-c", program], log=tmp_path / "log")
         assert child.inbox.get(timeout=30)[1] == {"kind": "started"}
         child.interrupt(grace_s=0.5)
