@@ -157,7 +157,7 @@ def report(arguments, reporter):
         lead=arguments.lead,
     )
     reporter.artifact(arguments.out, "report")
-    reporter.done(out=str(arguments.out))
+    reporter.done(out=str(arguments.out), text=f"The report is {arguments.out}.")
 
 
 def scale(arguments, reporter):

@@ -34,6 +34,7 @@ _REMEDIES = {
     errno.EPERM: ("permission denied", "Choose a folder you can read and write, or change its permissions."),
     errno.ENOENT: ("no such file or folder", "Check the path."),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "Check the path."),
+    errno.EEXIST: ("a file stands where a folder is needed", "Choose another folder."),
     errno.EISDIR: ("this is a folder, not a file", "Name a file."),
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter path."),
 }

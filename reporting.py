@@ -85,6 +85,8 @@ class ConsoleReporter(Reporter):
             self.line(f"{kind.capitalize()}: {values['message']} {values['remedy']}".rstrip())
         elif kind == "started":
             self.line(values.get("text") or values["task"])
+        elif kind == "done" and values.get("text"):
+            self.line(values["text"])
 
 
 class EventFile(Reporter):

@@ -108,7 +108,7 @@ def generate(
                     f"Scene {index}: {error.message}",
                     error.remedy,
                 )
-        reporter.done(out=str(out), count=recipe.count, made=len(waiting))
+        reporter.done(out=str(out), count=recipe.count, made=len(waiting), text=f"The data set is in {out}.")
     return dataset
 
 

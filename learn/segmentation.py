@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ from skimage.segmentation import expand_labels
 from .. import __version__
 from ..errors import NanosynthError
 from ..fields import flag, number, text, to_dict
-from ..files import write_json
+from ..files import read_json, sha256, write_json
 from ..reporting import Clock, Reporter
 from .images import Micrograph, list_images, read_micrograph, write_grey, write_labels
 from .particles import measure, write_table
@@ -141,8 +142,8 @@ def segment(model: Model, micrograph: Micrograph, options: SegmentationOptions |
         searched = _searched(model, pixels, options, threshold) if scale.source == "nm per pixel" and options.scale == "auto" else None
         if searched and max(t.fit for t in searched.trials) > max(1.5 * found.fit, POOR_FIT):
             warnings.append(
-                f"the particles do not have the trained size at the stated {micrograph.nm_per_px:g} nm per pixel, so their scale was searched; "
-                "--scale nm keeps the stated one"
+                f"sizes in nm use the stated {micrograph.nm_per_px:g} nm per pixel; only the zoom for the network was searched, "
+                "since the particles are not of the trained size"
             )
             scale = searched
             probability, labels, found = at(scale)
@@ -303,49 +304,78 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     options, reporter, out = options or SegmentationOptions(), reporter or Reporter(), Path(out)
     images = list_images(paths)
     names = output_names(images)
-    record = {
-        "versions": {"nanosynth": __version__, "python": platform.python_version()},
-        "model": model.provenance,
-        "options": to_dict(options),
-        "images": [],
-    }
+    record = {"versions": {"nanosynth": __version__, "python": platform.python_version()}, "model": model.provenance, "images": []}
+    entries = {entry["name"]: entry for entry in _former(out, record, reporter)}
+
+    def keep_record():
+        write_json(out / "segmentation.json", {**record, "images": list(entries.values())})
+
+    keep_record()  # a folder that cannot be written to is told before the work
     failed = []
     reporter.started("segment", text=f"Segmenting {len(images)} image{'s' * (len(images) != 1)}", images=len(images))
     clock = Clock(len(images))
-    try:
-        for number_done, (path, name) in enumerate(zip(images, names, strict=True)):
+    for number_done, (path, name) in enumerate(zip(images, names, strict=True)):
 
-            def progress(share, before=number_done, path=path):
-                done = before + 0.9 * share
-                reporter.progress(done, len(images), path.name, clock.seconds_left(done))
+        def progress(share, before=number_done, path=path):
+            done = before + 0.9 * share
+            reporter.progress(done, len(images), path.name, clock.seconds_left(done))
 
-            begun = time.monotonic()
-            try:
-                micrograph = read_micrograph(
-                    path, nm_per_px=options.nm_per_px or None, bar_nm=options.scale_bar_nm or None, crop_bottom=options.crop
-                )
-                found = segment(model, micrograph, options, progress=progress)
-            except NanosynthError as error:
-                failed.append(path.name)
-                reporter.error(error.message, error.remedy, image=str(path))
-                record["images"].append({"name": name, "image": str(path), "error": str(error)})
-                continue
-            for message in found.warnings:
-                reporter.warning(f"{path.name}: {message}.", image=str(path))
-            files = _write(out, name, micrograph, found, reporter)
-            seconds = round(time.monotonic() - begun, 2)
-            record["images"].append(_entry(name, micrograph, found, files, seconds))
-            reporter.progress(number_done + 1, len(images), path.name, clock.seconds_left(number_done + 1))
-    finally:
-        write_json(out / "segmentation.json", record)
+        made_of = {"sha256": sha256(path), "options": to_dict(options)}
+        if _finished(entries.get(name), made_of, out):
+            reporter.progress(number_done + 1, len(images), f"{path.name}, finished before", clock.seconds_left(number_done + 1))
+            continue
+        begun = time.monotonic()
+        try:
+            micrograph = read_micrograph(
+                path, nm_per_px=options.nm_per_px or None, bar_nm=options.scale_bar_nm or None, crop_bottom=options.crop
+            )
+            found = segment(model, micrograph, options, progress=progress)
+        except NanosynthError as error:
+            failed.append(path.name)
+            message = error.message if path.name in error.message else f"{path.name}: {error.message}"
+            reporter.error(message, error.remedy, image=str(path))
+            entries[name] = {"name": name, "image": str(path.resolve()), "error": f"{message} {error.remedy}".rstrip()}
+            keep_record()
+            continue
+        for message in found.warnings:
+            reporter.warning(f"{path.name}: {message}.", image=str(path))
+        files = _write(out, name, micrograph, found, reporter)
+        seconds = round(time.monotonic() - begun, 2)
+        entries[name] = {**_entry(name, micrograph, found, files, seconds), **made_of}
+        keep_record()
+        reporter.progress(number_done + 1, len(images), path.name, clock.seconds_left(number_done + 1))
+    record["images"] = list(entries.values())
     reporter.artifact(out / "segmentation.json", "segmentation")
     if failed:
         raise NanosynthError(
             f"{len(failed)} of {len(images)} images could not be segmented: {', '.join(failed)}.",
             f"See the messages above; the results of the others are in {out}.",
         )
-    reporter.done(out=str(out), images=len(images), particles=sum(e["particles"] for e in record["images"]))
+    now = [entries[name] for name in names]
+    particles = sum(entry["particles"] for entry in now)
+    text = f"{particles} particles in {len(images)} image{'s' * (len(images) != 1)}; the results are in {out}."
+    if not all(entry["nm_per_px"] for entry in now):
+        text += " Where the scale is not known sizes are in px; --nm-per-px states it, 'nanosynth scale' measures scale bars."
+    reporter.done(out=str(out), images=len(images), particles=particles, text=text)
     return record
+
+
+def _former(out, record, reporter) -> list[dict]:
+    """The entries of an earlier call for the same folder, which are kept if they come from the same model and version."""
+    path = out / "segmentation.json"
+    if not path.is_file():
+        return []
+    former, now = read_json(path), json.loads(json.dumps(record))
+    if any(former.get(key) != now[key] for key in ("versions", "model")):
+        reporter.warning(f"{out}: its earlier results are of another model or version and are no longer listed.", "Use a folder for each.")
+        return []
+    return former["images"]
+
+
+def _finished(entry, made_of, out) -> bool:
+    """Whether an earlier call has made these very results, and all their files are there."""
+    same = entry is not None and "files" in entry and all(entry.get(key) == value for key, value in made_of.items())
+    return same and all((out / file).is_file() for file in entry["files"].values())
 
 
 def output_names(images) -> list[str]:
@@ -382,7 +412,7 @@ def _write(out, name, micrograph, found, reporter):
 def _entry(name, micrograph, found, files, seconds):
     return {
         "name": name,
-        "image": str(micrograph.path),
+        "image": str(Path(micrograph.path).resolve()),
         "particles": int(found.labels.max(initial=0)),
         "nm_per_px": micrograph.nm_per_px,
         "nm_per_px_source": micrograph.scale_source,

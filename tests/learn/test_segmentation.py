@@ -89,7 +89,7 @@ def test_a_stated_scale_that_does_not_fit_is_searched_unless_insisted_on():
     assert wrong.scale.zoom == 2 and any("--scale search" in message for message in wrong.warnings)
     mended = segment(model, micrograph(pixels, 10.0), options())
     assert mended.scale.source == "search" and mended.scale.diameter_px == pytest.approx(64, rel=0.3)
-    assert any("--scale nm" in message for message in mended.warnings)
+    assert any("sizes in nm use the stated 10 nm" in message for message in mended.warnings)
     assert mended.labels.max() == truth.max()
     assert mended.table["diameter_nm"][0] == 10 * mended.table["diameter_px"][0]
 
@@ -191,9 +191,42 @@ def test_files_and_their_record(tmp_path):
     assert record["images"][0]["particles"] == truth.max()
     entry = record["images"][0]
     assert entry["scale"]["source"] == "diameter" and entry["nm_per_px"] == 2.0
-    assert record["model"] == Threshold.provenance and record["options"]["diameter"] == 32
+    assert record["model"] == Threshold.provenance and entry["options"]["diameter"] == 32
+    assert entry["image"] == str(images[0].resolve())
     assert len(seen.of("artifact")) == 13 and seen.of("progress")[-1]["done"] == 2
     assert not list(out.rglob(".*"))
+
+
+def test_the_same_call_goes_on_and_other_calls_are_kept(tmp_path):
+    pixels, truth = discs((150, 150), 32, np.random.default_rng(8))
+    images = [save(tmp_path / f"{name}.png", pixels) for name in "abc"]
+    out = tmp_path / "out"
+    segment_files(Threshold(), images[:2], out, options(diameter=32))
+    made = (out / "instances" / "a.png").stat().st_mtime_ns
+    (out / "mask" / "b.png").unlink()
+    seen = Recorder()
+    record = segment_files(Threshold(), images, out, options(diameter=32), seen)
+    assert [entry["name"] for entry in record["images"]] == ["a", "b", "c"]
+    assert (out / "instances" / "a.png").stat().st_mtime_ns == made and (out / "mask" / "b.png").exists()
+    assert seen.of("done")[0]["particles"] == 3 * truth.max() and str(out) in seen.of("done")[0]["text"]
+    # Another setting makes an image anew and leaves the others listed.
+    record = segment_files(Threshold(), images[:1], out, options(diameter=32, nm_per_px=2.0))
+    assert [entry["nm_per_px"] for entry in record["images"]] == [2.0, None, None]
+    assert (out / "instances" / "a.png").stat().st_mtime_ns > made
+    other = Threshold()
+    other.provenance = {"command": "another model"}
+    seen = Recorder()
+    record = segment_files(other, images[:1], out, options(diameter=32), seen)
+    assert [entry["name"] for entry in record["images"]] == ["a"] and "another model" in str(record["model"])
+    assert "no longer listed" in seen.of("warning")[0]["message"]
+
+
+def test_an_output_that_is_a_file_is_told_before_the_work(tmp_path):
+    image = save(tmp_path / "a.png", discs((100, 100), 32, np.random.default_rng(8))[0])
+    seen = Recorder()
+    with pytest.raises(NanosynthError, match=r"a\.png.*(not a folder|where a folder is needed)"):
+        segment_files(Threshold(), [image], image, options(diameter=32), seen)
+    assert not seen.of("progress")
 
 
 def test_a_bad_image_does_not_stop_the_rest(tmp_path):
