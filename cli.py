@@ -35,14 +35,19 @@ def generate(arguments, reporter):
             raise NanosynthError("--scene keeps one scene for inspection.", "Add --save-blend FILE.blend.")
         if arguments.scene < 0:
             raise NanosynthError(f"--scene {arguments.scene} is below 0.", "Scenes are counted from 0.")
+        if arguments.save_blend.suffix != ".blend":
+            raise NanosynthError(f"--save-blend {arguments.save_blend}: not the name of a .blend file.", "Let it end in .blend.")
         from .jobs.child import private_stdout
         from .synth.render import make_pair
 
+        messages = private_stdout()  # Blender prints
         if arguments.json:
-            reporter.stream = private_stdout()  # Blender prints
+            reporter.stream = messages
+        else:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         make_pair(recipe, arguments.scene, device=arguments.device, save_blend=arguments.save_blend)
         reporter.artifact(arguments.save_blend, "scene")
-        reporter.done()
+        reporter.done(text=f"Scene {arguments.scene} is kept in {arguments.save_blend}.")
     elif arguments.out is None:
         raise NanosynthError("generate needs a folder for the data set.", "Add --out DATASET.")
     else:

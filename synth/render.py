@@ -195,13 +195,20 @@ def make_pair(recipe: Recipe, index: int, *, device: str = "CPU", save_blend=Non
         photo = render_photo(built, camera.render_px, camera.samples, index % 2**31, device)
         instances = render_label(built, camera.image_px)
         if save_blend is not None:
-            with written_whole(save_blend) as temporary:
-                bpy.data.libraries.write(str(temporary), {built.scene}, fake_user=True)
+            _keep(built.scene, save_blend)
     finally:
         built.remove()
     image = degrade(photo, sample.drawn["degradation"], camera.image_px, sample.generator("degradation"))
     label = training_label(instances, recipe.label.erosion, recipe.label.outline)
     return Pair(image, instances, np.where(label, 255, 0).astype(np.uint8), _record(recipe, sample, shapes, instances))
+
+
+def _keep(scene, path):
+    with written_whole(path) as temporary:
+        try:
+            bpy.data.libraries.write(str(temporary), {scene}, fake_user=True)
+        except (OSError, RuntimeError) as error:  # Blender's own, without an error number
+            raise NanosynthError(f"{path}: Blender cannot write it ({error}).", "Choose a folder you can write to.") from error
 
 
 def _record(recipe, sample, shapes, instances) -> dict:
