@@ -103,8 +103,14 @@ class Run:
         there, here = leaves({**to_dict(self.settings), **self.info["identity"]}), leaves({**to_dict(settings), **identity})
         for key in {**there, **here}:
             if there.get(key) != here.get(key):
+                if key.startswith("data_set."):
+                    what = f"on another data set, or this one has changed since ({key} differs)"
+                elif key == "validation":
+                    what = f"with the validation images {_names(there[key])}, not {_names(here[key])}"
+                else:
+                    what = f"with {key} = {there.get(key)!r}, not {here.get(key)!r}"
                 raise NanosynthError(
-                    f"{self.path}: holds a run with {key} = {there.get(key)!r}, not {here.get(key)!r}.",
+                    f"{self.path}: holds a run {what}.",
                     "Choose another folder for --out, or repeat the command that began this run.",
                 )
 
@@ -200,6 +206,10 @@ class Run:
         if not kept:
             raise NanosynthError(f"{self.path}: no epoch is finished.", "Let the training run for an epoch at least.")
         return self.best() or kept[-1]
+
+
+def _names(validation) -> str:
+    return ", ".join(f"{entry['image']}{' with truth' if entry['truth'] else ''}" for entry in validation) or "none"
 
 
 def leaves(tree, prefix="") -> dict:

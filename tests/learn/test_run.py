@@ -48,10 +48,10 @@ def test_the_same_words_continue_it(run):
     [
         (TrainingSettings(epochs=10, keep="best+every", keep_every=4), {}, "epochs = 9, not 10"),
         (TrainingSettings(epochs=9, keep="best+every", keep_every=4, augmentation=Augmentation(zoom=(0.5, 2.0))), {}, "augmentation.zoom = [0.8, 1.25], not [0.5, 2.0]"),
-        (SETTINGS, {"data_set": {"recipe": "xyz", "content": "123", "pairs": 4}}, "data_set.recipe = 'abc', not 'xyz'"),
-        (SETTINGS, {"data_set": {"recipe": "abc", "content": "456", "pairs": 4}}, "data_set.content = '123', not '456'"),
+        (SETTINGS, {"data_set": {"recipe": "xyz", "content": "123", "pairs": 4}}, "another data set, or this one has changed since (data_set.recipe differs)"),
+        (SETTINGS, {"data_set": {"recipe": "abc", "content": "456", "pairs": 4}}, "(data_set.content differs)"),
         (SETTINGS, {"validation": [{"image": "a.png", "sha256": "f1", "truth": None}]}, "validation"),
-        (SETTINGS, {"validation": []}, "validation"),
+        (SETTINGS, {"validation": []}, "not none"),
         (SETTINGS, {"validation_diameter": 30.0}, "validation_diameter = None, not 30.0"),
     ],
 )
