@@ -176,22 +176,24 @@ def size_histogram(path, table, *, title: str = ""):
         lines.append((f"median {np.median(sizes):.4g} {unit}", 10, MEDIAN_COLOUR))
     if cut.any():
         lines.append((f"{np.count_nonzero(cut)} cut by the border left out", 8, "#555555"))
+    axes.set_xlim(left=0)
+    # The words stand in the half that has fewer bars.
+    left = bool(sizes.size) and np.median(sizes) > axes.get_xlim()[1] / 2
     for i, (line, size, colour) in enumerate(lines):
         axes.text(
-            0.985,
+            0.03 if left else 0.985,
             0.97 - 0.08 * i,
             line,
             fontsize=size,
             color=colour,
             transform=axes.transAxes,
-            ha="right",
+            ha="left" if left else "right",
             va="top",
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
             zorder=4,
         )
     axes.set_xlabel(rf"$\sqrt{{\mathrm{{particle\ area}}}}$ / {unit}")
     axes.set_ylabel("number of particles")
-    axes.set_xlim(left=0)
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y", color="#e3e3e3", linewidth=0.8, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
