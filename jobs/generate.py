@@ -96,18 +96,19 @@ def generate(
             finished=finished,
             text=f"{out}: {len(waiting)} pairs to make" + (f", {finished} are finished" if finished else ""),
         )
+        failed = {}
         if waiting:
             command = command or host_command("worker", "--out", out, "--device", device)
             with interruptible(), clean_folder(out / DESK) as desk:
                 failed = Crew(dataset, waiting, recipe.count, command, workers, renew_after, reporter, desk).work()
-            dataset.tidy()
-            if failed:
-                index, error = next(iter(failed.items()))
-                raise NanosynthError(
-                    f"{len(failed)} of {recipe.count} scenes failed ({', '.join(map(str, failed))}); the others are finished. "
-                    f"Scene {index}: {error.message}",
-                    error.remedy,
-                )
+        dataset.tidy()  # even where nothing was missing: an earlier call may have been cut off just before this
+        if failed:
+            index, error = next(iter(failed.items()))
+            raise NanosynthError(
+                f"{len(failed)} of {recipe.count} scenes failed ({', '.join(map(str, failed))}); the others are finished. "
+                f"Scene {index}: {error.message}",
+                error.remedy,
+            )
         reporter.done(out=str(out), count=recipe.count, made=len(waiting), text=f"The data set is in {out}.")
     return dataset
 

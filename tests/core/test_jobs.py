@@ -399,3 +399,14 @@ def test_generate_works_in_a_thread(recipe, out, reference):
     thread.start()
     thread.join()
     assert content(out) == reference
+
+
+def test_a_manifest_left_unsorted_is_sorted_by_the_next_call(recipe, out, tmp_path):
+    """A kill between the last pair and the sorting leaves the lines in the order in which they came."""
+    make(recipe, out, count=4)
+    whole = content(out)
+    manifest = out / "manifest.jsonl"
+    manifest.write_bytes(b"".join(reversed(manifest.read_bytes().splitlines(keepends=True))))
+    assert content(out) != whole
+    make(recipe, out, count=4)
+    assert content(out) == whole
