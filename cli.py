@@ -21,7 +21,7 @@ from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-NEEDS = {"generate": "bpy", "worker": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib"}
+NEEDS = {"generate": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib"}
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "keras", "tensorflow")
 
 
@@ -146,6 +146,17 @@ def worker(arguments, reporter):
     from .synth.worker import run_worker
 
     run_worker(arguments.out, orders, reporter, make_pair, blender=bpy.app.version_string, device=arguments.device)
+
+
+def previewer(arguments, reporter):
+    """The verb that the window starts its preview with; not for people."""
+    from .jobs.child import private_stdout, tether
+
+    reporter.stream = private_stdout()
+    orders = tether()
+    from .synth.previewer import run_previewer
+
+    run_previewer(arguments.out, orders, reporter)
 
 
 def report(arguments, reporter):
@@ -449,6 +460,9 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     hidden.add_argument("--out", type=Path, required=True)
     hidden.add_argument("--device", required=True)
     hidden.set_defaults(run=worker)
+    hidden = verbs.add_parser("previewer", parents=[common])
+    hidden.add_argument("--out", type=Path, required=True)
+    hidden.set_defaults(run=previewer)
 
     add = verb(
         "report",
@@ -489,7 +503,7 @@ def main(argv=None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     verb = next((word for word in argv if not word.startswith("-")), None)
-    as_json = "--json" in argv or verb == "worker"
+    as_json = "--json" in argv or verb in {"worker", "previewer"}
     reporter = JsonReporter() if as_json else ConsoleReporter()
     try:
         needed = NEEDS.get(verb)

@@ -39,6 +39,7 @@ def register():
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     state.register()
+    operators.begin()
     _commands.append(bpy.utils.register_cli_command("nanosynth", _command))
 
 

@@ -13,39 +13,29 @@ from ..synth.dataset import Dataset
 from ..synth.sampling import sample_scene
 from ..synth.scene import build_scene
 from ..synth.templates import load_shapes
-from . import pictures, state
+from . import light, pictures, preview, state
 from .base import RELATIVE, Action
 
-PREVIEW = "Nanosynth preview"
-
-
-def small(recipe, side: int):
-    """The same recipe in fewer pixels: blur and other sizes in pixels shrink along."""
-    share = min(1.0, side / recipe.camera.render_px)
-    recipe.camera.image_px = min(side, recipe.camera.image_px)
-    recipe.camera.render_px = min(side, recipe.camera.render_px)
-    chain = recipe.degradation
-    chain.blur = tuple(value * share for value in chain.blur)
-    chain.jitter = tuple(value * share for value in chain.jitter)
-    return recipe
 
 
 class PreviewScene(Action):
     bl_idname = "nanosynth.preview_scene"
-    bl_label = "Preview"
-    bl_description = "Render one drawn scene of the recipe small, with noise and all, into the image 'Nanosynth preview'"
+    bl_label = "Preview Once"
+    bl_description = "Render one drawn scene of the recipe small, with noise and all, into the image 'Nanosynth preview', and wait for it"
 
     index: bpy.props.IntProperty(name="Scene", description="Number of the scene; -1 takes the panel's", default=-1, min=-1)
     side: bpy.props.IntProperty(name="Side", description="Side of the preview; 0 takes the panel's [px]", default=0, min=0, max=8192)
 
     def act(self, context):
+        from ..synth.previewer import small
         from ..synth.render import make_pair
 
         scene = state.home(context)
         index = scene.nanosynth.scene_index if self.index < 0 else self.index
         begun = time.monotonic()
         pair = make_pair(small(state.recipe_of(scene), self.side or scene.nanosynth.preview_px), index)
-        image = pictures.show_array(PREVIEW, pair.image)
+        image = pictures.show_array(preview.IMAGE, pair.image)
+        image["nm_per_px"] = pair.record["nm_per_pixel"]
         pictures.show(context, image, "result")
         particles = np.unique(pair.instances).size - 1
         self.report({"INFO"}, f"Scene {index}: {particles} particles in view, {time.monotonic() - begun:.1f} s")
@@ -67,10 +57,16 @@ class OpenScene(Action):
         index = scene.nanosynth.scene_index if self.index < 0 else self.index
         recipe = Dataset.open(state.absolute(self.dataset), check=False).recipe if self.dataset else state.recipe_of(scene)
         shapes = load_shapes(recipe)
-        built = build_scene(recipe, sample_scene(recipe, index, shapes), shapes)
+        sample, tuning = sample_scene(recipe, index, shapes), scene.nanosynth_tuning
+        if tuning.own_light and not self.dataset:
+            sample.drawn["light"].update(tuning.light())
+        built = build_scene(recipe, sample, shapes)
         bpy.data.materials.remove(built.label)  # of the second render, which is not made here
         built.scene.name = f"Nanosynth {recipe.name} {index}"
         built.scene.nanosynth_home = scene
+        if not self.dataset:
+            tuning.take({name: sample.drawn["light"][name] for name in light.VALUES})
+            light.adopt(built.scene, next(item for item in built.scene.objects if item.type == "LIGHT"), scene)
         built.scene.render.resolution_x = built.scene.render.resolution_y = recipe.camera.render_px
         built.scene.render.engine = "CYCLES"
         built.scene.cycles.samples = recipe.camera.samples

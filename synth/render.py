@@ -120,7 +120,7 @@ def _plain_cycles(scene):
     scene.render.film_transparent = False
 
 
-def render_photo(built: BuiltScene, size: int, samples: int, seed: int, device: str = "CPU") -> np.ndarray:
+def render_photo(built: BuiltScene, size: int, samples: int, seed: int, device: str = "CPU", part=None) -> np.ndarray:
     """The first render: the clean micrograph.
 
     Returns
@@ -135,6 +135,13 @@ def render_photo(built: BuiltScene, size: int, samples: int, seed: int, device: 
     scene.cycles.seed = seed
     scene.cycles.pixel_filter_type = "BLACKMAN_HARRIS"
     scene.cycles.filter_width = 1.5
+    if part is not None:
+        scene.cycles.sample_offset = part[0]
+        if hasattr(scene.cycles, "use_sample_subset"):
+            scene.cycles.use_sample_subset = True
+            scene.cycles.sample_subset_length = part[1]
+        else:
+            scene.cycles.samples = part[1]
     return _render(scene, size)
 
 

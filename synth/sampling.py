@@ -98,7 +98,7 @@ def resting_rotation(shape, stretch, rng) -> np.ndarray:
     return np.roll((spin * down).as_quat(), 1)
 
 
-def sample_scene(recipe: Recipe, index: int, shapes: dict | None = None) -> SceneSample:
+def sample_scene(recipe: Recipe, index: int, shapes: dict | None = None, *, particles=None) -> SceneSample:
     """Draw scene `index` of a recipe.
 
     Parameters
@@ -130,9 +130,11 @@ def sample_scene(recipe: Recipe, index: int, shapes: dict | None = None) -> Scen
     drawn["degradation"]["drift_angle"] = float(rounded(look.uniform(0, 360), 3))
 
     rng = np.random.default_rng(streams["arrangement"])
-    shapes = shapes or {t.name: shapes_module.built_in(t.shape) for t in recipe.templates}
     drawn["arrangement"] = draw_section(recipe.arrangement, rng)
-    particles = draw_particles(recipe, drawn["arrangement"], field_of_view, shapes, rng)
+    if particles is None:
+        shapes = shapes or {t.name: shapes_module.built_in(t.shape) for t in recipe.templates}
+        particles = draw_particles(recipe, drawn["arrangement"], field_of_view, shapes, rng)
+    particles = dict(particles)
     count = len(particles["x_nm"])
     variation = drawn["shader"]["variation"]
     particles["brightness"] = rounded(np.clip(1 + variation * look.standard_normal(count), 0.3, 2.0), 4)

@@ -17,8 +17,9 @@ from nanosynth.jobs.generate import generate
 from nanosynth.learn.images import read_labels, read_micrograph, write_grey
 from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
-from nanosynth.operators import jobs, pictures, results, scenes, state
+from nanosynth.operators import jobs, pictures, preview, results, state
 from nanosynth.synth.dataset import Dataset
+from nanosynth.synth.previewer import small
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.render import make_pair
 
@@ -130,8 +131,8 @@ def test_references_bring_their_scale_and_lie_in_the_scene(ops, file):
 def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):
     state.put_recipe(home(), tiny)
     assert ops.preview_scene(index=1, side=40) == {"FINISHED"}
-    expected = make_pair(scenes.small(state.recipe_of(home()), 40), 1).image
-    shown = pixels(scenes.PREVIEW)
+    expected = make_pair(small(state.recipe_of(home()), 40), 1).image
+    shown = pixels(preview.IMAGE)
     assert shown.shape == (40, 40, 3)
     np.testing.assert_allclose(shown[..., 0], expected / 255, atol=0.5 / 255)
 
