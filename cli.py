@@ -12,6 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from . import __version__
@@ -307,6 +308,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="write messages as one JSON object a line on stdout, for programs")
     common.add_argument("--tethered", action="store_true", help=argparse.SUPPRESS)  # end when stdin closes
+    common.add_argument("--detached", type=Path, help=argparse.SUPPRESS)  # folder for messages, heartbeat and cancel
     main = argparse.ArgumentParser(
         prog="nanosynth",
         description="Segment nanoparticles in micrographs with a network trained on rendered images.",
@@ -515,10 +517,11 @@ def main(argv=None) -> int:
             from .jobs.child import tether
 
             tether()
-        from .jobs.child import interruptible
+        from .jobs.child import detached, interruptible
 
         with interruptible():  # SIGTERM as Ctrl-C: what is begun is ended in order
-            return arguments.run(arguments, reporter) or 0
+            with detached(arguments.detached, reporter) if arguments.detached else nullcontext(reporter) as told:
+                return arguments.run(arguments, told) or 0
     except SystemExit as end:  # argparse's own way out; inside Blender it must not end the process
         return end.code or 0
     except NanosynthError as error:

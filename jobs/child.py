@@ -9,14 +9,17 @@ import queue
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..errors import NanosynthError
 from ..reporting import EventFile, Reporter
 
 EXIT_UNTETHERED = 3
 EVENTS, HEARTBEAT, CANCEL = "events.jsonl", "heartbeat", "cancel"
 HEARTBEAT_S = 1.0
+LOOK_S = 0.2
+"""How often a detached process looks for the cancel file."""
 
 
 def private_stdout():
@@ -72,8 +75,11 @@ def interruptible():
 
 
 @contextmanager
-def detached(folder, reporter: Reporter, grace_s: float = 60.0):
+def detached(folder, reporter: Reporter, grace_s: float = 0.8):
     """Live without a parent: leave messages and a heartbeat in files, and obey a cancel file.
+
+    The last message in the file is `done` (with `cancelled` true after a
+    cancel), or `error`; where neither is there, the process was ended by force.
 
     Parameters
     ----------
@@ -82,7 +88,8 @@ def detached(folder, reporter: Reporter, grace_s: float = 60.0):
     reporter : Reporter
         Gets the messages as well.
     grace_s : float
-        A cancelled process that has not ended by itself after this time ends at once.
+        A cancelled process that has not ended by itself after this time ends at
+        once. What it makes is written whole, so nothing is lost but a step.
 
     Yields
     ------
@@ -92,24 +99,40 @@ def detached(folder, reporter: Reporter, grace_s: float = 60.0):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CANCEL).unlink(missing_ok=True)
+    events = EventFile(folder / EVENTS, reporter)
     over = threading.Event()
 
+    def leave():
+        for name in (HEARTBEAT, CANCEL):
+            (folder / name).unlink(missing_ok=True)
+
     def live():
+        looks = 0
         while not (folder / CANCEL).exists():
-            (folder / HEARTBEAT).touch()
-            if over.wait(HEARTBEAT_S):
+            if looks % round(HEARTBEAT_S / LOOK_S) == 0:
+                with suppress(OSError):
+                    (folder / HEARTBEAT).touch()
+            looks += 1
+            if over.wait(LOOK_S):
                 return
         _thread.interrupt_main()
         if not over.wait(grace_s):
+            events.done(cancelled=True)
+            leave()
             os._exit(EXIT_UNTETHERED)
 
     (folder / HEARTBEAT).touch()
     thread = threading.Thread(target=live, name="heartbeat", daemon=True)
     thread.start()
     try:
-        yield EventFile(folder / EVENTS, reporter)
+        yield events
+    except NanosynthError as error:
+        events.error(error.message, error.remedy)
+        raise
+    except KeyboardInterrupt:
+        events.done(cancelled=True)
+        raise
     finally:
         over.set()
         thread.join()
-        for name in (HEARTBEAT, CANCEL):
-            (folder / name).unlink(missing_ok=True)
+        leave()

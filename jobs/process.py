@@ -141,12 +141,6 @@ class Child:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
-    def last_lines(self) -> list[str]:
-        """The last lines of the child's log."""
-        with open(self.log, "rb") as log:
-            log.seek(max(self.log.stat().st_size - 8192, 0))
-            return [line.rstrip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()][-LOG_LINES:]
-
     def failure(self, name: str) -> NanosynthError:
         """What to tell the user when the child has ended on its own."""
         code = self.process.poll()
@@ -156,8 +150,17 @@ class Child:
             how = f"was ended by {signal_name(-code)}"
         else:
             how = f"ended with exit code {code}"
-        lines = self.last_lines()
+        lines = last_lines(self.log)
         return NanosynthError(f"{name} {how}.", "The last lines of its log:\n  " + "\n  ".join(lines) if lines else "It left no log.")
+
+
+def last_lines(path: Path) -> list[str]:
+    """The last lines of a log; none where there is no log."""
+    if not path.exists():
+        return []
+    with open(path, "rb") as log:
+        log.seek(max(path.stat().st_size - 8192, 0))
+        return [line.rstrip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()][-LOG_LINES:]
 
 
 def signal_name(number: int) -> str:

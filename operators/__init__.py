@@ -18,15 +18,19 @@ def begin():
     bpy.types.Scene.nanosynth_tuning = bpy.props.PointerProperty(type=light.Tuning)
     for event, function in HANDLERS:
         getattr(bpy.app.handlers, event).append(function)
+    bpy.app.handlers.load_post.append(jobs.another_file)
+    jobs.look_after()
 
 
 def stop():
     """End what runs in the background."""
+    if jobs.another_file in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(jobs.another_file)
     for event, function in HANDLERS:
         if function in getattr(bpy.app.handlers, event):
             getattr(bpy.app.handlers, event).remove(function)
     preview.stop()
     results.stop()
+    jobs.end_all()
     if hasattr(bpy.types.Scene, "nanosynth_tuning"):
         del bpy.types.Scene.nanosynth_tuning
-    jobs.end_all()

@@ -6,10 +6,11 @@ import bpy
 
 from ..synth.recipe import PRESETS, read_recipe
 from . import jobs, recipe, state
-from .base import RELATIVE, Action
+from .base import RELATIVE, Work
 
 
-class GenerateDataset(Action):
+class GenerateDataset(Work):
+    kind = "generate"
     bl_idname = "nanosynth.generate_dataset"
     bl_label = "Generate Data Set"
     bl_description = "Render synthetic micrographs and their labels into a folder. What is finished already is kept"
@@ -19,17 +20,6 @@ class GenerateDataset(Action):
     count: bpy.props.IntProperty(name="Count", description="Number of pairs; 0 takes the recipe's", min=0)
     seed: bpy.props.IntProperty(name="Seed", description="Seed of every random draw; -1 takes the recipe's", default=-1, min=-1)
     workers: bpy.props.IntProperty(name="Workers", description="Blender processes side by side; 0 takes the panels'", default=0, min=0)
-
-    @classmethod
-    def poll(cls, context):
-        if jobs.running("generate"):
-            cls.poll_message_set("A data set is being generated already")
-            return False
-        return True
-
-    def invoke(self, context, event):
-        self.wait = bpy.app.background
-        return self.execute(context)
 
     def act(self, context):
         scene = state.home(context)
@@ -49,7 +39,7 @@ class GenerateDataset(Action):
             recipe.write_recipe(desk / "recipe.toml", chosen)
             return jobs.blender_command("generate", "--recipe", desk / "recipe.toml", "--out", out, "--workers", workers, "--device", window.device)
 
-        return jobs.perform(self, "generate", command, wait=self.wait)
+        return jobs.perform(self, self.kind, command, out)
 
 
 OPERATORS = (GenerateDataset,)

@@ -1,8 +1,9 @@
 """Background work seen from the window: one job of each kind, told by messages, looked at by one timer.
 
-A job is a tethered child process: it ends with Blender, however Blender ends.
-The timer lives only while jobs do, survives the loading of another file, and
-asks for a redraw only when something has changed.
+A job is a child process. A tethered one ends with Blender, however Blender
+ends; a detached one goes on and is found again by whichever Blender opens the
+project (see `jobs.detached`). The timer survives the loading of another file
+and asks for a redraw only when something has changed.
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ import bpy
 
 from ..doctor import learn_python
 from ..errors import NanosynthError
+from ..jobs.detached import Detached, job_folder
 from ..jobs.process import Child, host_command
+from . import state
+from .base import Action
 
 TICK_S = 0.2
+IDLE_S = 2.0
+"""How often a window without running jobs looks for detached ones of its project."""
 CANCEL_S = 1.0
 """A cancelled job that still lives after so many seconds is killed; its files are written whole."""
 LAUNCH = Path(__file__).resolve().parent.parent / "launch.py"
-KINDS = {"generate": "Generating", "train": "Training", "segment": "Segmenting"}
+KINDS = {"generate": ("Generating", "dataset"), "train": ("Training", "run"), "segment": ("Segmenting", "result")}
+"""What a kind of job is called, and the property that names the folder it makes."""
 
 
 class Job:
@@ -31,6 +38,8 @@ class Job:
 
     Attributes
     ----------
+    out : pathlib.Path
+        The folder it makes.
     state : str
         "running", "done", "cancelled" or "failed".
     share, text, seconds_left : float, str, float or None
@@ -42,36 +51,20 @@ class Job:
         The newest of each.
     """
 
-    def __init__(self, kind: str, command, then=None):
-        self.kind, self.then = kind, then
+    detached = False
+
+    def __init__(self, kind: str, out: Path, then=None):
+        self.kind, self.out, self.then = kind, out, then
         self.state, self.share, self.text, self.seconds_left, self.error = "running", 0.0, "starting", None, ""
         self.warnings: list[str] = []
         self.artifacts: dict[str, str] = {}
         self.cancelling = False
-        self.begun = time.monotonic()
-        self.desk = Path(tempfile.mkdtemp(prefix="nanosynth-job-"))
-        try:
-            self.child = Child(command(self.desk), log=self.desk / "log.txt", handshake_s=300.0)
-        except BaseException:
-            shutil.rmtree(self.desk, ignore_errors=True)
-            raise
 
-    def listen(self, timeout: float | None = 0.0) -> bool:
-        """Take in the messages that wait; True if anything has changed."""
-        changed = False
-        while self.state == "running":
-            try:
-                _, message = self.child.inbox.get(block=timeout is None or timeout > 0, timeout=timeout or None)
-            except queue.Empty:
-                return changed
-            changed = True
-            if message is None:
-                self._end()
-            else:
-                self._hear(message)
-        return changed
+    @property
+    def name(self) -> str:
+        return KINDS[self.kind][0]
 
-    def _hear(self, message):
+    def hear(self, message):
         kind = message["kind"]
         if kind == "progress":
             self.share = message["done"] / message["total"] if message["total"] else 1.0
@@ -85,30 +78,103 @@ class Job:
         elif kind == "error":
             self.error = f"{message['message']} {message['remedy']}".rstrip()
 
-    def _end(self):
-        code = self.child.process.poll()
-        self.child.end()
+    def ended(self, well: bool, failure):
+        """Take in that the process has ended; `failure` tells what went wrong where no message did."""
         self.seconds_left = None
         if self.cancelling:
             self.state = "cancelled"
-        elif code == 0:
+        elif well:
             self.state, self.share = "done", 1.0
         else:
             self.state = "failed"
-            self.error = self.error or str(self.child.failure(KINDS[self.kind]))
-        shutil.rmtree(self.desk, ignore_errors=True)
-
-    def cancel(self):
-        """Ask the job to end; it is killed if it does not. Returns at once."""
-        if self.state == "running" and not self.cancelling:
-            self.cancelling = True
-            self.text = "cancelling"
-            self.child.interrupt(CANCEL_S)
+            self.error = self.error or str(failure(self.name))
 
     def wait(self):
         """Take in messages until the job has ended."""
         while self.state == "running":
-            self.listen(None)
+            self.listen(0.2)
+
+
+class Tethered(Job):
+    """A job that ends with this Blender."""
+
+    def __init__(self, kind: str, out: Path, command, then=None):
+        super().__init__(kind, out, then)
+        self.desk = Path(tempfile.mkdtemp(prefix="nanosynth-job-"))
+        try:
+            self.child = Child([*command(self.desk), "--json", "--tethered"], log=self.desk / "log.txt", handshake_s=300.0)
+        except BaseException:
+            shutil.rmtree(self.desk, ignore_errors=True)
+            raise
+
+    def listen(self, timeout: float = 0.0) -> bool:
+        """Take in the messages that wait; True if anything has changed."""
+        changed = False
+        while self.state == "running":
+            try:
+                _, message = self.child.inbox.get(block=timeout > 0, timeout=timeout or None)
+            except queue.Empty:
+                return changed
+            changed = True
+            if message is None:
+                self.child.end()
+                self.ended(self.child.process.poll() == 0, self.child.failure)
+                shutil.rmtree(self.desk, ignore_errors=True)
+            else:
+                self.hear(message)
+        return changed
+
+    def cancel(self):
+        """Ask the job to end; it is killed if it does not. Returns at once."""
+        if self.state == "running" and not self.cancelling:
+            self.cancelling, self.text = True, "cancelling"
+            self.child.interrupt(CANCEL_S)
+
+
+class Followed(Job):
+    """A detached job, started here or found.
+
+    Parameters
+    ----------
+    follow : jobs.detached.Detached
+    """
+
+    detached = True
+
+    def __init__(self, kind: str, out: Path, follow: Detached, then=None):
+        super().__init__(kind, out, then)
+        self.follow, self.well, self.asked = follow, False, 0.0
+
+    @classmethod
+    def start(cls, kind: str, out: Path, command, then=None) -> Followed:
+        desk = job_folder(out)
+        return cls(kind, out, Detached.start([*command(desk), "--json", "--detached", desk], desk, kind=kind), then)
+
+    def listen(self, timeout: float = 0.0) -> bool:
+        """Take in the messages that wait; True if anything has changed."""
+        alive = self.follow.alive()  # before the messages, so that the last ones are not missed
+        messages = self.follow.messages()
+        for message in messages:
+            if message["kind"] == "done":
+                self.well = not message.get("cancelled")
+                self.cancelling = not self.well
+            self.hear(message)
+        if not alive and self.state == "running":
+            self.ended(self.well, self.follow.failure)
+            if self.state != "failed":
+                self.follow.forget()
+            return True
+        if self.cancelling and self.asked and time.monotonic() - self.asked > CANCEL_S:
+            self.follow.kill()  # before its heart began to beat it could not hear
+        if timeout and not messages:
+            time.sleep(timeout)
+        return bool(messages)
+
+    def cancel(self):
+        """Ask the job to end. Returns at once."""
+        if self.state == "running" and not self.cancelling:
+            self.cancelling, self.text, self.asked = True, "cancelling", time.monotonic()
+            self.follow.cancel()
 
 
 RUNNING: dict[str, Job] = {}
@@ -119,8 +185,16 @@ def running(kind: str) -> bool:
     return kind in RUNNING and RUNNING[kind].state == "running"
 
 
+def busy(cls, kind: str) -> bool:
+    """For an operator's poll: whether a job of its kind runs, with the reason for its button's being grey."""
+    if running(kind):
+        cls.poll_message_set(f"{KINDS[kind][0]} is at work already")
+        return True
+    return False
+
+
 def blender_command(verb: str, *arguments) -> list[str]:
-    return host_command(verb, *arguments, "--json", "--tethered")
+    return host_command(verb, *arguments)
 
 
 def learn_command(verb: str, *arguments) -> list[str]:
@@ -133,23 +207,25 @@ def learn_command(verb: str, *arguments) -> list[str]:
     """
     python = learn_python()
     if python is None:
-        raise NanosynthError("No training environment is set.", "Name its Python in the preferences of the extension.")
+        raise NanosynthError("No training environment is set.", "Make or name one in the preferences of the extension.")
     if not python.is_file():
         raise NanosynthError(f"{python}: there is no such Python.", "Correct it in the preferences of the extension.")
-    words = [str(argument) for argument in arguments]
     # -E: Blender's Python variables are not this one's.
-    return [str(python), "-E", str(LAUNCH), verb, *words, "--json", "--tethered"]
+    return [str(python), "-E", str(LAUNCH), verb, *map(str, arguments)]
 
 
-def start(kind: str, command, then=None) -> Job:
-    """Start a job and look after it.
+def perform(operator, kind: str, command, out: Path, *, then=None) -> set[str]:
+    """Start an operator's job, and wait for its end unless a user has started it or it is detached.
 
     Parameters
     ----------
+    operator : base.Work
     kind : str
         One of `KINDS`.
     command : callable
         Given a folder for temporary files, which goes with the job, it returns the command line.
+    out : pathlib.Path
+        The folder that the job makes.
     then : callable, optional
         Called without arguments in the main thread after it has ended well.
 
@@ -159,19 +235,17 @@ def start(kind: str, command, then=None) -> Job:
         If one of its kind is running.
     """
     if running(kind):
-        raise NanosynthError(f"{KINDS[kind]} is running already.", "Wait for its end, or cancel it.")
-    job = RUNNING[kind] = Job(kind, command, then)
-    if not bpy.app.background and not bpy.app.timers.is_registered(tick):
-        bpy.app.timers.register(tick, first_interval=TICK_S, persistent=True)
-    return job
-
-
-def perform(operator, kind: str, command, *, wait: bool, then=None) -> set[str]:
-    """What an operator's `execute` (waiting) and `invoke` (in the background) do with a job."""
-    job = start(kind, command, then)
-    if not wait:
+        raise NanosynthError(f"{KINDS[kind][0]} is at work already.", "Wait for its end, or cancel it.")
+    job = RUNNING[kind] = (Followed.start if operator.detached else Tethered)(kind, out, command, then)
+    look_after()
+    if operator.detached or not operator.wait:
         redraw()
         return {"FINISHED"}
+    return outcome(operator, job)
+
+
+def outcome(operator, job: Job) -> set[str]:
+    """Wait for a job's end and report it as Blender does."""
     try:
         job.wait()
     except KeyboardInterrupt:
@@ -181,15 +255,21 @@ def perform(operator, kind: str, command, *, wait: bool, then=None) -> set[str]:
     for warning in job.warnings:
         operator.report({"WARNING"}, warning)
     if job.state != "done":
-        operator.report({"ERROR"}, job.error or f"{KINDS[kind]} was cancelled.")
+        operator.report({"ERROR"}, job.error or f"{job.name} was cancelled.")
         return {"CANCELLED"}
-    if then:
-        then()
+    if job.then:
+        job.then()
     return {"FINISHED"}
 
 
+def look_after():
+    """Have the timer run, in a window."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(tick):
+        bpy.app.timers.register(tick, first_interval=TICK_S, persistent=True)
+
+
 def tick():
-    """The timer: take in messages, redraw on change, end with the last job."""
+    """The timer: take in messages, redraw on change; without a job look for detached ones."""
     changed = False
     for job in list(RUNNING.values()):
         if job.state != "running":
@@ -200,9 +280,44 @@ def tick():
                 job.then()
             except NanosynthError as error:
                 job.error = str(error)
+    try:
+        changed |= attach(bpy.context)
+    except NanosynthError:  # a damaged file in a job's folder
+        pass
     if changed:
         redraw()
-    return TICK_S if any(job.state == "running" for job in RUNNING.values()) else None
+    return TICK_S if any(job.state == "running" for job in RUNNING.values()) else IDLE_S
+
+
+def attach(context, kinds=tuple(KINDS)) -> bool:
+    """Follow the detached jobs of this project that are not followed yet; True if there was one.
+
+    One that has ended unseen is taken up as well: its panel says how.
+    """
+    found = False
+    scene = state.home(context)
+    for kind in kinds:
+        out = None if running(kind) else state.place(scene, KINDS[kind][1])
+        if out is None or not (job_folder(out) / "job.json").is_file():
+            continue
+        known = RUNNING.get(kind)
+        if known is not None and known.detached and known.out == out:
+            continue  # it has ended and its panel says so
+        follow = Detached(job_folder(out))
+        if follow.facts().get("kind") == kind:
+            RUNNING[kind] = Followed(kind, out, follow)
+            RUNNING[kind].listen()
+            found = True
+    return found
+
+
+@bpy.app.handlers.persistent
+def another_file(*_):
+    """Another file was loaded: its own jobs are looked for; tethered ones that run stay in sight until they end."""
+    for kind, job in list(RUNNING.items()):
+        if job.detached or job.state != "running":
+            del RUNNING[kind]
+    look_after()
 
 
 def redraw():
@@ -215,46 +330,73 @@ def redraw():
 
 
 def end_all():
-    """End every job; for unregistering."""
+    """End every tethered job, and no longer follow the others; for unregistering."""
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
     for job in RUNNING.values():
-        if job.state == "running":
-            job.cancelling = True
-            job.child.interrupt(CANCEL_S)
+        if job.state == "running" and not job.detached:
+            job.cancel()
             job.wait()
     RUNNING.clear()
 
 
+def _kind():
+    return bpy.props.EnumProperty(name="Kind", description="Which work", items=[(kind, name, "") for kind, (name, _) in KINDS.items()])
+
+
 class CancelJob(bpy.types.Operator):
     bl_idname = "nanosynth.cancel_job"
-    bl_label = "Cancel"
+    bl_label = "Cancel Work"
     bl_description = "End this work; what is finished is kept, and it can go on later"
-    bl_options = {"INTERNAL"}
 
-    kind: bpy.props.EnumProperty(items=[(kind, name, "") for kind, name in KINDS.items()])
+    kind: _kind()
+
+    @classmethod
+    def poll(cls, context):
+        if not any(map(running, KINDS)):
+            cls.poll_message_set("Nothing is at work")
+            return False
+        return True
 
     def execute(self, context):
         if not running(self.kind):
             self.report({"INFO"}, "It has ended already.")
             return {"CANCELLED"}
         RUNNING[self.kind].cancel()
+        if bpy.app.background:
+            RUNNING[self.kind].wait()
         redraw()
         return {"FINISHED"}
 
 
+class FollowJob(Action):
+    bl_idname = "nanosynth.follow_job"
+    bl_label = "Follow Work"
+    bl_description = "Follow the detached work of this project that another Blender, or this one before, has started. A window does so by itself"
+
+    kind: _kind()
+
+    def act(self, context):
+        if not running(self.kind) and not attach(context, [self.kind]):
+            raise NanosynthError(f"{KINDS[self.kind][0]}: no detached work is known in this project.", "Start it in its panel.")
+        look_after()
+        if bpy.app.background:
+            return outcome(self, RUNNING[self.kind])
+
+
 class ForgetJob(bpy.types.Operator):
     bl_idname = "nanosynth.forget_job"
-    bl_label = "Dismiss"
-    bl_description = "Take this message away"
-    bl_options = {"INTERNAL"}
+    bl_label = "Dismiss Message"
+    bl_description = "Take the message about ended work away"
 
-    kind: bpy.props.EnumProperty(items=[(kind, name, "") for kind, name in KINDS.items()])
+    kind: _kind()
 
     def execute(self, context):
         if not running(self.kind):
-            RUNNING.pop(self.kind, None)
+            job = RUNNING.pop(self.kind, None)
+            if job is not None and job.detached:
+                job.follow.forget()
         return {"FINISHED"}
 
 
-OPERATORS = (CancelJob, ForgetJob)
+OPERATORS = (CancelJob, FollowJob, ForgetJob)

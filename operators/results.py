@@ -18,7 +18,7 @@ from ..learn.pictures import PALETTE, colours, overlay
 from ..learn.segmentation import SegmentationOptions
 from ..learn.tuning import Stored, open_stored, settings_of
 from . import jobs, pictures, state
-from .base import RELATIVE, Action
+from .base import RELATIVE, Action, Work
 
 RESULT = "Nanosynth result"
 FAST_PX = 640
@@ -27,7 +27,8 @@ SETTLED_S = 0.4
 """A slider that has not moved for so long gets the full answer."""
 
 
-class SegmentImages(Action):
+class SegmentImages(Work):
+    kind = "segment"
     bl_idname = "nanosynth.segment_images"
     bl_label = "Segment"
     bl_description = "Find the particles in the references, in the training environment"
@@ -35,17 +36,6 @@ class SegmentImages(Action):
     model: bpy.props.StringProperty(name="Model", description="Run or model; empty: the panels'", subtype="DIR_PATH", options=RELATIVE)
     images: bpy.props.StringProperty(name="Images", description="An image or a folder of images; empty: the references", subtype="FILE_PATH", options=RELATIVE)
     directory: bpy.props.StringProperty(name="Results", description="Folder of the results; empty: the panels'", subtype="DIR_PATH", options=RELATIVE)
-
-    @classmethod
-    def poll(cls, context):
-        if jobs.running("segment"):
-            cls.poll_message_set("Images are being segmented already")
-            return False
-        return True
-
-    def invoke(self, context, event):
-        self.wait = bpy.app.background
-        return self.execute(context)
 
     def act(self, context):
         scene = state.home(context)
@@ -65,13 +55,11 @@ class SegmentImages(Action):
 
         def then():
             found = bpy.data.scenes.get(home)
-            if found is not None:
+            if found is not None and state.place(found, "result") == out:  # another file may have been opened meanwhile
                 take_over(found, model)
                 show(bpy.context, found)
 
-        return jobs.perform(
-            self, "segment", lambda desk: jobs.learn_command("segment", model, *images, "--out", out, *flags), wait=self.wait, then=then
-        )
+        return jobs.perform(self, self.kind, lambda desk: jobs.learn_command("segment", model, *images, "--out", out, *flags), out, then=then)
 
 
 def take_over(scene, model):

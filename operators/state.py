@@ -73,6 +73,14 @@ class Reference(bpy.types.PropertyGroup):
     scale_source: bpy.props.StringProperty(name="Source", description="Where the pixel size comes from")
 
 
+def _detached():
+    return bpy.props.BoolProperty(
+        name="Go on without Blender",
+        description="The work goes on when Blender is closed; the project shows it again when it is opened. Otherwise it ends with Blender",
+        default=False,
+    )
+
+
 class Window(bpy.types.PropertyGroup):
     """The state of the workflow in this file."""
 
@@ -88,6 +96,10 @@ class Window(bpy.types.PropertyGroup):
     model: bpy.props.StringProperty(
         name="Model", description="Folder of a run or of a model; empty: the run of this file", subtype="DIR_PATH", options=RELATIVE
     )
+
+    generate_detached: _detached()
+    train_detached: _detached()
+    segment_detached: _detached()
 
     scene_index: bpy.props.IntProperty(name="Scene", description="Number of the drawn scene to look at", min=0, max=999_999)
     preview_px: bpy.props.IntProperty(name="Preview", description="Side of the preview [px]", default=256, min=64, max=2048)

@@ -10,12 +10,13 @@ from ..files import write_text
 from ..learn.run import SCORES, Run
 from ..learn.settings import read_settings
 from . import jobs, pictures, state
-from .base import RELATIVE, Action
+from .base import RELATIVE, Action, Work
 
 EPOCH = "Nanosynth epoch"
 
 
-class TrainNetwork(Action):
+class TrainNetwork(Work):
+    kind = "train"
     bl_idname = "nanosynth.train_network"
     bl_label = "Train Network"
     bl_description = "Train a network on the data set, in the training environment. A run that was interrupted goes on"
@@ -24,17 +25,6 @@ class TrainNetwork(Action):
     directory: bpy.props.StringProperty(name="Run", description="Folder of the run; empty: the panels'", subtype="DIR_PATH", options=RELATIVE)
     settings: bpy.props.StringProperty(name="Settings", description="Preset or TOML file; empty: the panels' choice")
     epochs: bpy.props.IntProperty(name="Epochs", description="Number of epochs; 0 takes the panels'", min=0)
-
-    @classmethod
-    def poll(cls, context):
-        if jobs.running("train"):
-            cls.poll_message_set("A network is being trained already")
-            return False
-        return True
-
-    def invoke(self, context, event):
-        self.wait = bpy.app.background
-        return self.execute(context)
 
     def act(self, context):
         scene = state.home(context)
@@ -59,7 +49,7 @@ class TrainNetwork(Action):
             validation = ["--validation", *watched] if watched else []
             return jobs.learn_command("train", dataset, "--out", run, "--preset", desk / "settings.toml", *validation)
 
-        return jobs.perform(self, "train", command, wait=self.wait)
+        return jobs.perform(self, self.kind, command, run)
 
 
 def newest_epoch(run) -> int:

@@ -73,7 +73,7 @@ def fields(layout, group, kind, skip=()):
             layout.prop(group, name, text=label)
 
 
-def work(layout, kind: str, button: str, text: str, reason: str = "", icon: str = "PLAY"):
+def work(layout, scene, kind: str, button: str, text: str, reason: str = "", icon: str = "PLAY"):
     """The main button of a step while nothing runs; else progress and Cancel, and how the last job ended.
 
     Parameters
@@ -87,12 +87,17 @@ def work(layout, kind: str, button: str, text: str, reason: str = "", icon: str 
         left = f"  {human_time(job.seconds_left)} left" if job.seconds_left else ""
         column.progress(factor=job.share, text=f"{job.share:.0%}{left}")
         note(column, sentence(job.text))
+        if job.out != state.place(scene, jobs.KINDS[kind][1]):
+            note(layout, f"For another file: {job.out}", "FILE_BLEND")
         row = layout.row()
         row.enabled = not job.cancelling
         row.operator("nanosynth.cancel_job", icon="CANCEL", text="Cancelling…" if job.cancelling else "Cancel").kind = kind
+        if job.detached:
+            note(layout, "Goes on when Blender is closed.", "UNLINKED")
         for warning in job.warnings[-2:]:
             note(layout, warning, "INFO")
         return
+    layout.prop(scene.nanosynth, f"{kind}_detached")
     row = layout.row()
     row.scale_y = 1.4
     row.enabled = not reason
@@ -105,6 +110,8 @@ def work(layout, kind: str, button: str, text: str, reason: str = "", icon: str 
             note(box, "Cancelled. What was finished is kept; start again to go on.", "INFO")
         if job.error:
             note(box, job.error, "ERROR")
+            if job.state == "failed":
+                note(box, "What was finished is kept; start again to go on.", "BLANK1")
         for warning in job.warnings[-3:]:
             note(box, warning, "INFO")
         box.operator("nanosynth.forget_job", text="Dismiss", icon="X").kind = kind

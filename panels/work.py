@@ -37,7 +37,7 @@ class Generate(Step):
             row.operator("nanosynth.show_pair", text="", icon="HIDE_OFF")
         reason = perhaps(state.recipe_of, scene) or perhaps(state.absolute, window.dataset, "data set")
         text = "Generate" if not made else "Go On" if made < recipe.count else "Check Data Set"
-        work(layout, "generate", "nanosynth.generate_dataset", text, reason)
+        work(layout, scene, "generate", "nanosynth.generate_dataset", text, reason)
 
 
 def _environment(layout) -> str:
@@ -81,7 +81,7 @@ class Train(Step):
         reason = _environment(layout) or (
             "" if state.made_pairs(state.place(scene, "dataset")) else "Generate a data set first."
         )
-        work(layout, "train", "nanosynth.train_network", "Go On" if lines else "Train", reason)
+        work(layout, scene, "train", "nanosynth.train_network", "Go On" if lines else "Train", reason)
 
 
 class Select(Step):
@@ -144,7 +144,7 @@ class Segment(Step):
         )
         count = len(window.references)
         text = f"Segment {count} Micrographs" if count > 1 else "Segment"
-        work(layout, "segment", "nanosynth.segment_images", text, reason)
+        work(layout, scene, "segment", "nanosynth.segment_images", text, reason)
 
 
 class Options(bpy.types.Panel):
