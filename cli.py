@@ -160,6 +160,13 @@ def previewer(arguments, reporter):
     run_previewer(arguments.out, orders, reporter)
 
 
+def environment(arguments, reporter):
+    """The verb that the window makes the training environment with; not for people."""
+    from .jobs.environment import make
+
+    make(arguments.out, reporter)
+
+
 def report(arguments, reporter):
     from .files import read_json
     from .learn.report import write_report
@@ -462,6 +469,9 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     hidden.add_argument("--out", type=Path, required=True)
     hidden.add_argument("--device", required=True)
     hidden.set_defaults(run=worker)
+    hidden = verbs.add_parser("environment", parents=[common])
+    hidden.add_argument("--out", type=Path, required=True)
+    hidden.set_defaults(run=environment)
     hidden = verbs.add_parser("previewer", parents=[common])
     hidden.add_argument("--out", type=Path, required=True)
     hidden.set_defaults(run=previewer)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import NanosynthError
+from .jobs.environment import interpreter
 
 FOLDER = Path(__file__).resolve().parent
 CORE = ("numpy", "scipy", "scikit-image", "imageio", "tifffile", "roifile", "tomli-w")
@@ -27,8 +28,17 @@ def foreign_environment() -> dict:
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE")}
 
 
+def made_environment() -> Path | None:
+    """Where the window makes the training environment; None outside Blender."""
+    if "bpy" not in sys.modules:
+        return None
+    import bpy
+
+    return Path(bpy.utils.user_resource("DATAFILES"), "nanosynth", "training")
+
+
 def learn_python() -> Path | None:
-    """The training environment's Python: the environment variable, the preference, or the checkout's own."""
+    """The training environment's Python: the environment variable, the preference, the checkout's own, or the one that the window has made."""
     chosen = os.environ.get("NANOSYNTH_LEARN_PYTHON")
     if not chosen and "bpy" in sys.modules:
         from .registration import preferences
@@ -37,7 +47,10 @@ def learn_python() -> Path | None:
     if chosen:
         return Path(chosen)
     own = FOLDER / ".env" / "learn" / "bin" / "python"
-    return own if own.exists() else None
+    if own.exists():
+        return own
+    made = made_environment()
+    return interpreter(made) if made is not None and interpreter(made).exists() else None
 
 
 def examine(folder=".", *, devices=True) -> dict:

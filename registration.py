@@ -7,6 +7,7 @@ import bpy
 from . import operators, properties
 from .operators import state
 from .panels import PANELS
+from .panels import preferences as preferences_page
 
 PACKAGE = __package__
 
@@ -16,12 +17,12 @@ class Preferences(bpy.types.AddonPreferences):
 
     learn_python: bpy.props.StringProperty(
         name="Training environment",
-        description="Python of an environment with TensorFlow, used for training and segmenting",
+        description="Python of an environment with TensorFlow, used for training and segmenting; empty: the one that Nanosynth has made",
         subtype="FILE_PATH",
     )
 
     def draw(self, context):
-        self.layout.prop(self, "learn_python")
+        preferences_page.draw(self.layout, self)
 
 
 CLASSES = (Preferences, *properties.CLASSES, *state.CLASSES, *operators.OPERATORS, *PANELS)

@@ -22,6 +22,10 @@ LOOK_S = 0.2
 """How often a detached process looks for the cancel file."""
 
 
+AT_END: list = []
+"""What a tethered process calls before it ends with its parent: to take its own children along."""
+
+
 def private_stdout():
     """Keep stdout for messages alone.
 
@@ -54,6 +58,8 @@ def tether() -> queue.SimpleQueue:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 orders.put(json.loads(line))
+        for call in AT_END:
+            call()
         os._exit(EXIT_UNTETHERED)
 
     threading.Thread(target=listen, name="tether", daemon=True).start()

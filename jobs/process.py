@@ -34,6 +34,11 @@ def host_command(*arguments) -> list[str]:
     return [sys.executable, str(Path(__file__).resolve().parent.parent / "launch.py"), *words]
 
 
+def plain_command(*arguments) -> list[str]:
+    """The command line that runs a verb in this Python's own interpreter, without Blender around it."""
+    return [sys.executable, str(Path(__file__).resolve().parent.parent / "launch.py"), *map(str, arguments)]
+
+
 class Child:
     """A child process that speaks in messages and ends with this process.
 

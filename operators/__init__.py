@@ -2,14 +2,14 @@
 
 import bpy
 
-from . import dataset, jobs, light, preview, recipe, references, results, scenes, training, workspace
+from . import dataset, environment, jobs, light, preview, recipe, references, results, scenes, training, workspace
 
 OPERATORS = tuple(
     cls
-    for module in (recipe, references, scenes, light, preview, dataset, training, results, workspace, jobs)
+    for module in (recipe, references, scenes, light, preview, dataset, training, results, workspace, environment, jobs)
     for cls in module.OPERATORS
 )
-HANDLERS = tuple(pair for module in (light, preview) for pair in module.HANDLERS)
+HANDLERS = tuple(pair for module in (light, preview, jobs) for pair in module.HANDLERS)
 """(name of the list in `bpy.app.handlers`, function) pairs."""
 
 
@@ -18,14 +18,11 @@ def begin():
     bpy.types.Scene.nanosynth_tuning = bpy.props.PointerProperty(type=light.Tuning)
     for event, function in HANDLERS:
         getattr(bpy.app.handlers, event).append(function)
-    bpy.app.handlers.load_post.append(jobs.another_file)
     jobs.look_after()
 
 
 def stop():
     """End what runs in the background."""
-    if jobs.another_file in bpy.app.handlers.load_post:
-        bpy.app.handlers.load_post.remove(jobs.another_file)
     for event, function in HANDLERS:
         if function in getattr(bpy.app.handlers, event):
             getattr(bpy.app.handlers, event).remove(function)

@@ -26,11 +26,18 @@ from .base import Action
 TICK_S = 0.2
 IDLE_S = 2.0
 """How often a window without running jobs looks for detached ones of its project."""
-CANCEL_S = 1.0
+CANCEL_S = {"environment": 15.0}
+"""Of some kinds, instead: removing gigabytes takes its time."""
+CANCEL_ELSE_S = 1.0
 """A cancelled job that still lives after so many seconds is killed; its files are written whole."""
 LAUNCH = Path(__file__).resolve().parent.parent / "launch.py"
-KINDS = {"generate": ("Generating", "dataset"), "train": ("Training", "run"), "segment": ("Segmenting", "result")}
-"""What a kind of job is called, and the property that names the folder it makes."""
+KINDS = {
+    "generate": ("Generating", "dataset"),
+    "train": ("Training", "run"),
+    "segment": ("Segmenting", "result"),
+    "environment": ("The training environment", None),
+}
+"""What a kind of job is called, and the property that names the folder it makes in the project."""
 
 
 class Job:
@@ -38,8 +45,8 @@ class Job:
 
     Attributes
     ----------
-    out : pathlib.Path
-        The folder it makes.
+    out : pathlib.Path or None
+        The folder it makes in a project.
     state : str
         "running", "done", "cancelled" or "failed".
     share, text, seconds_left : float, str, float or None
@@ -49,6 +56,8 @@ class Job:
     warnings : list of str
     artifacts : dict of role to path
         The newest of each.
+    result : dict
+        What its last message says.
     """
 
     detached = False
@@ -58,6 +67,7 @@ class Job:
         self.state, self.share, self.text, self.seconds_left, self.error = "running", 0.0, "starting", None, ""
         self.warnings: list[str] = []
         self.artifacts: dict[str, str] = {}
+        self.result: dict = {}
         self.cancelling = False
 
     @property
@@ -66,7 +76,9 @@ class Job:
 
     def hear(self, message):
         kind = message["kind"]
-        if kind == "progress":
+        if kind == "done":
+            self.result = message
+        elif kind == "progress":
             self.share = message["done"] / message["total"] if message["total"] else 1.0
             self.text, self.seconds_left = message["text"], message["seconds_left"]
         elif kind == "started":
@@ -128,7 +140,7 @@ class Tethered(Job):
         """Ask the job to end; it is killed if it does not. Returns at once."""
         if self.state == "running" and not self.cancelling:
             self.cancelling, self.text = True, "cancelling"
-            self.child.interrupt(CANCEL_S)
+            self.child.interrupt(CANCEL_S.get(self.kind, CANCEL_ELSE_S))
 
 
 class Followed(Job):
@@ -164,7 +176,7 @@ class Followed(Job):
             if self.state != "failed":
                 self.follow.forget()
             return True
-        if self.cancelling and self.asked and time.monotonic() - self.asked > CANCEL_S:
+        if self.cancelling and self.asked and time.monotonic() - self.asked > CANCEL_ELSE_S:
             self.follow.kill()  # before its heart began to beat it could not hear
         if timeout and not messages:
             time.sleep(timeout)
@@ -219,13 +231,13 @@ def perform(operator, kind: str, command, out: Path, *, then=None) -> set[str]:
 
     Parameters
     ----------
-    operator : base.Work
+    operator : base.Action
     kind : str
         One of `KINDS`.
     command : callable
         Given a folder for temporary files, which goes with the job, it returns the command line.
-    out : pathlib.Path
-        The folder that the job makes.
+    out : pathlib.Path or None
+        The folder that the job makes in the project.
     then : callable, optional
         Called without arguments in the main thread after it has ended well.
 
@@ -236,9 +248,10 @@ def perform(operator, kind: str, command, out: Path, *, then=None) -> set[str]:
     """
     if running(kind):
         raise NanosynthError(f"{KINDS[kind][0]} is at work already.", "Wait for its end, or cancel it.")
-    job = RUNNING[kind] = (Followed.start if operator.detached else Tethered)(kind, out, command, then)
+    detached = getattr(operator, "detached", False)
+    job = RUNNING[kind] = (Followed.start if detached else Tethered)(kind, out, command, then)
     look_after()
-    if operator.detached or not operator.wait:
+    if detached or not operator.wait:
         redraw()
         return {"FINISHED"}
     return outcome(operator, job)
@@ -297,7 +310,7 @@ def attach(context, kinds=tuple(KINDS)) -> bool:
     found = False
     scene = state.home(context)
     for kind in kinds:
-        out = None if running(kind) else state.place(scene, KINDS[kind][1])
+        out = None if running(kind) or KINDS[kind][1] is None else state.place(scene, KINDS[kind][1])
         if out is None or not (job_folder(out) / "job.json").is_file():
             continue
         known = RUNNING.get(kind)
@@ -400,3 +413,4 @@ class ForgetJob(bpy.types.Operator):
 
 
 OPERATORS = (CancelJob, FollowJob, ForgetJob)
+HANDLERS = (("load_post", another_file),)

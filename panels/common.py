@@ -42,13 +42,13 @@ LETTER_PX, MARGIN_PX = 6.8, 75
 """Mean width of a letter, and what frame and icon take, at scale 1."""
 
 
-def note(layout, text: str, icon: str = "NONE"):
-    """A text of several lines, wrapped to the sidebar's width, because labels are not."""
+def note(layout, text: str, icon: str = "NONE", wide: bool = False):
+    """A text of several lines, wrapped to the sidebar's width (or the preferences'), because labels are not."""
     region = bpy.context.region
     width = (region.width / bpy.context.preferences.system.ui_scale if region else 280) - MARGIN_PX
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(text, max(16, int(width / LETTER_PX)))):
+    for number, line in enumerate(textwrap.wrap(text, 90 if wide else max(16, int(width / LETTER_PX)))):
         column.label(text=line, icon=icon if number == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
 
 
@@ -82,20 +82,11 @@ def work(layout, scene, kind: str, button: str, text: str, reason: str = "", ico
         Why the step is not possible yet; the button is greyed out then.
     """
     job = jobs.RUNNING.get(kind)
-    if job is not None and job.state == "running":
-        column = layout.column(align=True)
-        left = f"  {human_time(job.seconds_left)} left" if job.seconds_left else ""
-        column.progress(factor=job.share, text=f"{job.share:.0%}{left}")
-        note(column, sentence(job.text))
+    if progress(layout, job):
         if job.out != state.place(scene, jobs.KINDS[kind][1]):
             note(layout, f"For another file: {job.out}", "FILE_BLEND")
-        row = layout.row()
-        row.enabled = not job.cancelling
-        row.operator("nanosynth.cancel_job", icon="CANCEL", text="Cancelling…" if job.cancelling else "Cancel").kind = kind
         if job.detached:
             note(layout, "Goes on when Blender is closed.", "UNLINKED")
-        for warning in job.warnings[-2:]:
-            note(layout, warning, "INFO")
         return
     layout.prop(scene.nanosynth, f"{kind}_detached")
     row = layout.row()
@@ -104,14 +95,34 @@ def work(layout, scene, kind: str, button: str, text: str, reason: str = "", ico
     row.operator(button, text=text, icon=icon)
     if reason:
         note(layout, reason, "INFO")
-    if job is not None and (job.state in {"failed", "cancelled"} or job.error or job.warnings):
-        box = layout.box()
-        if job.state == "cancelled":
-            note(box, "Cancelled. What was finished is kept; start again to go on.", "INFO")
-        if job.error:
-            note(box, job.error, "ERROR")
-            if job.state == "failed":
-                note(box, "What was finished is kept; start again to go on.", "BLANK1")
-        for warning in job.warnings[-3:]:
-            note(box, warning, "INFO")
-        box.operator("nanosynth.forget_job", text="Dismiss", icon="X").kind = kind
+    ending(layout, job, "What was finished is kept; start again to go on.")
+
+
+def progress(layout, job) -> bool:
+    """How far a job is, with Cancel; False if it is not at work."""
+    if job is None or job.state != "running":
+        return False
+    column = layout.column(align=True)
+    left = f"  {human_time(job.seconds_left)} left" if job.seconds_left else ""
+    column.progress(factor=job.share, text=f"{job.share:.0%}{left}")
+    note(column, sentence(job.text))
+    row = layout.row()
+    row.enabled = not job.cancelling
+    row.operator("nanosynth.cancel_job", icon="CANCEL", text="Cancelling…" if job.cancelling else "Cancel").kind = job.kind
+    for warning in job.warnings[-2:]:
+        note(layout, warning, "INFO")
+    return True
+
+
+def ending(layout, job, remains=""):
+    """How a job has ended, where there is something to say of it."""
+    if job is None or job.state == "running" or not (job.state in {"failed", "cancelled"} or job.error or job.warnings):
+        return
+    box = layout.box()
+    if job.error:
+        note(box, job.error, "ERROR")
+    if job.state in {"failed", "cancelled"}:
+        note(box, f"{'Cancelled. ' if job.state == 'cancelled' else ''}{remains}", "INFO")
+    for warning in job.warnings[-3:]:
+        note(box, warning, "INFO")
+    box.operator("nanosynth.forget_job", text="Dismiss", icon="X").kind = job.kind

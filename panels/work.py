@@ -8,7 +8,7 @@ from ..doctor import learn_python
 from ..learn.segmentation import SegmentationOptions
 from ..operators import jobs, results, state, training
 from ..operators.base import perhaps
-from .common import BUSY, DONE, READY, WAITING, Step, fields, note, reading, sentence, work
+from .common import BUSY, DONE, READY, WAITING, Step, ending, fields, note, progress, reading, sentence, work
 
 
 class Generate(Step):
@@ -45,7 +45,13 @@ def _environment(layout) -> str:
     python = learn_python()
     if python is not None and python.is_file():
         return ""
-    return f"{python}: there is no such Python." if python else "No training environment is set. Name its Python in the preferences."
+    if not progress(layout, jobs.RUNNING.get("environment")):
+        layout.operator("nanosynth.create_environment", icon="IMPORT")
+        ending(layout, jobs.RUNNING.get("environment"), "Nothing was left behind; try again when you like.")
+    layout.operator("nanosynth.show_preferences", text="Preferences", icon="PREFERENCES")
+    if python is not None:
+        return f"{python}: there is no such Python. Name another in the preferences, or create one."
+    return "No training environment yet. Create one, or name its Python in the preferences."
 
 
 class Train(Step):

@@ -61,5 +61,6 @@ def test_contents(package):
     for python in ("cp311", "cp313"):
         assert sum(f"-{python}-" in name for name in wheels) == 3, wheels
     roots = {name.split("/")[0] for name in names}
-    assert roots.isdisjoint({"tests", "tools", "docs", "requirements", "benchmarks", "examples", "pyproject.toml", "Makefile", "nanosynth"})
+    assert roots.isdisjoint({"tests", "tools", "docs", "benchmarks", "examples", "pyproject.toml", "Makefile", "nanosynth"})
+    assert [name for name in names if name.startswith("requirements/") and not name.endswith("/")] == ["requirements/learn.txt"]
     assert {"blender_manifest.toml", "__init__.py", "launch.py", "LICENSE", "presets"} <= roots
