@@ -44,7 +44,7 @@ def main():
 
     for index in range(arguments.scenes):
         sample = timed("drawing", sample_scene, recipe, index, shapes)
-        scene = timed("building", build_scene, recipe, sample, shapes)
+        scene = timed("building", build_scene, recipe, sample)
         photo = timed("photo render", render_photo, scene, camera.render_px, camera.samples, index)
         instances = timed("label render", render_label, scene, camera.image_px)
         scene.remove()

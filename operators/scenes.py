@@ -60,7 +60,7 @@ class OpenScene(Action):
         sample, tuning = sample_scene(recipe, index, shapes), scene.nanosynth_tuning
         if tuning.own_light and not self.dataset:
             sample.drawn["light"].update(tuning.light())
-        built = build_scene(recipe, sample, shapes)
+        built = build_scene(recipe, sample)
         bpy.data.materials.remove(built.label)  # of the second render, which is not made here
         built.scene.name = f"Nanosynth {recipe.name} {index}"
         built.scene.nanosynth_home = scene

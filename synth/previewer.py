@@ -69,16 +69,16 @@ class Previewer:
     """Renders scenes of recipes, and keeps the arrangement of the last one, which takes longest to draw."""
 
     def __init__(self):
-        self.key = self.shapes = self.particles = None
+        self.key = self.shapes = self.laid = None
 
     def sample(self, recipe, index):
         plain = to_dict(recipe)
         stamps = [Path(t.mesh).stat().st_mtime_ns for t in recipe.templates if t.mesh and Path(t.mesh).exists()]
         key = json.dumps([plain["templates"], stamps, plain["arrangement"], recipe.camera.field_of_view, recipe.seed, index])
         if key != self.key:
-            self.key, self.shapes, self.particles = None, load_shapes(recipe), None
-        sample = sample_scene(recipe, index, self.shapes, particles=self.particles)
-        self.key, self.particles = key, sample.particles
+            self.key, self.shapes, self.laid = None, load_shapes(recipe), None
+        sample = sample_scene(recipe, index, self.shapes, laid=self.laid)
+        self.key, self.laid = key, sample
         return sample
 
     def pictures(self, recipe: Recipe, index: int, *, side: int, light: dict | None = None, device: str = "CPU"):
@@ -102,7 +102,7 @@ class Previewer:
         sample = self.sample(recipe, index)
         sample.drawn["light"].update(light or {})
         nm_per_pixel = sample.field_of_view / camera.image_px
-        built = build_scene(recipe, sample, self.shapes)
+        built = build_scene(recipe, sample)
 
         def picture(photo, samples):
             chain = dict(sample.drawn["degradation"])

@@ -120,8 +120,15 @@ def _plain_cycles(scene):
     scene.render.film_transparent = False
 
 
-def render_photo(built: BuiltScene, size: int, samples: int, seed: int, device: str = "CPU", part=None) -> np.ndarray:
+def render_photo(
+    built: BuiltScene, size: int, samples: int, seed: int, device: str = "CPU", part: tuple[int, int] | None = None
+) -> np.ndarray:
     """The first render: the clean micrograph.
+
+    Parameters
+    ----------
+    part : (first, count), optional
+        Take only some of the samples; the mean of all parts is the whole (before Blender 4.4, but for the noise).
 
     Returns
     -------
@@ -194,9 +201,8 @@ def make_pair(recipe: Recipe, index: int, *, device: str = "CPU", save_blend=Non
     -------
     Pair
     """
-    shapes = load_shapes(recipe)
-    sample = sample_scene(recipe, index, shapes)
-    built = build_scene(recipe, sample, shapes)
+    sample = sample_scene(recipe, index, load_shapes(recipe))
+    built = build_scene(recipe, sample)
     try:
         camera = recipe.camera
         photo = render_photo(built, camera.render_px, camera.samples, index % 2**31, device)
@@ -207,7 +213,7 @@ def make_pair(recipe: Recipe, index: int, *, device: str = "CPU", save_blend=Non
         built.remove()
     image = degrade(photo, sample.drawn["degradation"], camera.image_px, sample.generator("degradation"))
     label = training_label(instances, recipe.label.erosion, recipe.label.outline)
-    return Pair(image, instances, np.where(label, 255, 0).astype(np.uint8), _record(recipe, sample, shapes, instances))
+    return Pair(image, instances, np.where(label, 255, 0).astype(np.uint8), _record(recipe, sample, instances))
 
 
 def _keep(scene, path):
@@ -218,7 +224,7 @@ def _keep(scene, path):
             raise NanosynthError(f"{path}: Blender cannot write it ({error}).", "Choose a folder you can write to.") from error
 
 
-def _record(recipe, sample, shapes, instances) -> dict:
+def _record(recipe, sample, instances) -> dict:
     from .. import __version__
 
     table = sample.particles
@@ -229,7 +235,7 @@ def _record(recipe, sample, shapes, instances) -> dict:
     particles["area_px"] = np.bincount(instances.ravel(), minlength=count + 1)[1 : count + 1].tolist()
     pixel = sample.field_of_view / recipe.camera.image_px
     shadows = [
-        shapes[particles["template"][k]].shadow(rotation_matrix([table[q][k] for q in ("qw", "qx", "qy", "qz")]), table["stretch"][k])
+        sample.forms[table["form"][k]].shadow(rotation_matrix([table[q][k] for q in ("qw", "qx", "qy", "qz")]), table["stretch"][k])
         for k in range(count)
     ]
     particles["full_area_px"] = np.round(np.array(shadows) * (table["radius_nm"] / pixel) ** 2, 2).tolist()

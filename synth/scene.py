@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import shapes as shapes_module
 from .dirt import dirt_map
-from .materials import label_material, particle_material, substrate_material
+from .materials import label_material, mark, particle_material, substrate_material
 from .recipe import NM_PER_UNIT, Recipe
 from .sampling import SceneSample
+from .shapes import stretching
 from .templates import build_mesh
 
 HEADROOM = 1.0
@@ -43,14 +43,13 @@ class BuiltScene:
         bpy.data.batch_remove([*self.particles, *self.made, self.scene])
 
 
-def build_scene(recipe: Recipe, sample: SceneSample, shapes: dict) -> BuiltScene:
+def build_scene(recipe: Recipe, sample: SceneSample) -> BuiltScene:
     """Build a drawn scene beside whatever the file holds already.
 
     Parameters
     ----------
     recipe : Recipe
     sample : SceneSample
-    shapes : dict of template name to shapes.Shape
 
     Returns
     -------
@@ -77,22 +76,20 @@ def build_scene(recipe: Recipe, sample: SceneSample, shapes: dict) -> BuiltScene
 
     material = own(particle_material(f"{name} particles", drawn["shader"], reach))
     meshes = {}
-    for t in np.unique(table["template"]):
-        template = recipe.templates[t]
-        shape = shapes[template.name]
-        mesh = own(build_mesh(f"{name} {template.name}", shape, smooth=shape.sphere))
-        mesh.materials.append(material)
-        meshes[t] = mesh
+    for f in np.unique(table["form"]):
+        kind = recipe.templates[table["template"][table["form"] == f][0]].name
+        meshes[f] = own(build_mesh(f"{name} {kind}", sample.forms[f]))
+        meshes[f].materials.append(material)
 
     particles = []
     for k in range(count):
-        item = bpy.data.objects.new(f"particle {k + 1}", meshes[table["template"][k]])
+        item = bpy.data.objects.new(f"particle {k + 1}", meshes[table["form"][k]])
         item.pass_index = k + 1
         item.rotation_mode = "QUATERNION"
         item.rotation_quaternion = [table[q][k] for q in ("qw", "qx", "qy", "qz")]
         item.location = [table[c][k] / NM_PER_UNIT for c in ("x_nm", "y_nm", "z_nm")]
-        item.scale = table["radius_nm"][k] / NM_PER_UNIT * shapes_module.stretching(table["stretch"][k])
-        item.color = (table["brightness"][k], 0.0, 0.0, 1.0)
+        item.scale = table["radius_nm"][k] / NM_PER_UNIT * stretching(table["stretch"][k])
+        mark(item, table["deviation"][k], table["radius_nm"][k], table["material"][k])
         scene.collection.objects.link(item)
         particles.append(item)
 
@@ -106,7 +103,9 @@ def build_scene(recipe: Recipe, sample: SceneSample, shapes: dict) -> BuiltScene
     substrate = own(bpy.data.objects.new(f"{name} substrate", plane))
     scene.collection.objects.link(substrate)
 
-    highest = float((table["z_nm"] + 2 * table["radius_nm"] * table["stretch"]).max()) / NM_PER_UNIT if count else 1.0
+    # No point of a particle is further above its centre than its shape reaches.
+    tops = [table["z_nm"][k] + table["radius_nm"][k] * sample.forms[table["form"][k]].reach(table["stretch"][k]) for k in range(count)]
+    highest = max(tops, default=NM_PER_UNIT) / NM_PER_UNIT
     scene.collection.objects.link(own(_camera(scene, name, view, highest, own)))
     scene.collection.objects.link(own(_lamp(name, drawn["light"], recipe.light.softness, own)))
     return BuiltScene(scene, particles, substrate, own(label_material(f"{name} label")), made)

@@ -1,12 +1,13 @@
-"""Template shapes as plain triangle meshes, and what arranging them needs to know.
+"""Particles' shapes as plain triangle meshes, and what arranging them needs to know.
 
 A shape is centred on its centroid and scaled so that its volume is that of the
 unit sphere: a particle's `radius_nm` is then half its volume-equivalent diameter.
+(Rods, wires and hollow spheres are scaled otherwise; see `forms`.)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -18,7 +19,7 @@ UNIT_VOLUME = 4 / 3 * np.pi
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A triangle mesh of unit-sphere volume.
+    """A closed triangle mesh around its centroid.
 
     Parameters
     ----------
@@ -27,11 +28,21 @@ class Shape:
         Counter-clockwise seen from outside.
     sphere : bool
         Whether the mesh stands for a perfect sphere, for which contacts are exact.
+    rests : (ndarray (F, 3), ndarray (F,)) or None
+        Outward normals of the sides that the shape can lie on, and how often it lies on
+        each. None: the faces of its convex hull, by their area.
+    elongated : bool
+        Whether it is a rod along z, which tilts where it lies across others.
+    smooth : bool
+        Whether its normals are those of a curved surface.
     """
 
     vertices: np.ndarray
     triangles: np.ndarray
-    sphere: bool = field(default=False)
+    sphere: bool = False
+    rests: tuple | None = None
+    elongated: bool = False
+    smooth: bool = True
 
     @cached_property
     def hull(self):
@@ -40,13 +51,30 @@ class Shape:
         return ConvexHull(self.vertices)
 
     @cached_property
+    def surface(self) -> np.ndarray:
+        """Points (N, 3) that cover the surface, about 2500 to a compact shape."""
+        if self.smooth:
+            # An icosphere's first vertices are those of a coarser one.
+            return self.vertices[:2562] if len(self.vertices) in (10_242, 40_962) else self.vertices
+        corners = self.vertices[self.triangles]
+        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        fixed = np.random.default_rng(0)  # these points stand for the mesh: they are part of no scene's draws
+        chosen = fixed.choice(len(area), 4000, p=area / area.sum())
+        u, v = np.sort(fixed.random((2, 4000)), axis=0)
+        inside = corners[chosen, 0] * u[:, None] + corners[chosen, 1] * (v - u)[:, None] + corners[chosen, 2] * (1 - v)[:, None]
+        return np.concatenate([self.vertices, inside])
+
+    @cached_property
     def hull_vertices(self) -> np.ndarray:
         """The vertices that can touch a plane, (H, 3)."""
-        return self.vertices[self.hull.vertices]
+        # The hull of a built-in shape's many vertices takes longer than it saves.
+        return self.vertices if self.smooth else self.vertices[self.hull.vertices]
 
     @cached_property
     def faces_to_rest_on(self):
-        """Outward normals (F, 3) of the convex hull's flat faces and their shares of its area (F,)."""
+        """Outward normals (F, 3) of the sides to lie on and the share of each (F,)."""
+        if self.rests is not None:
+            return self.rests
         hull = self.hull
         corners = self.vertices[hull.simplices]
         area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
@@ -73,16 +101,23 @@ class Shape:
             return float(np.linalg.norm(down))
         return float((self.hull_vertices @ down).max())
 
-
     def shadow(self, rotation: np.ndarray, stretch: float) -> float:
-        """Area of the projection along z of the turned and stretched shape (of its convex hull)."""
+        """Area of the projection along z of the turned and stretched shape.
+
+        Exact where no part of it hides another part's front; else the smaller of two upper
+        bounds: the projected area of all faces seen from above, and that of the convex hull.
+        """
         from scipy.spatial import ConvexHull
 
         turned = rotation * stretching(stretch)
         if self.sphere:
             # An ellipsoid M u casts the ellipse whose matrix is the xy block of M M^T.
             return float(np.pi * np.sqrt(np.linalg.det((turned @ turned.T)[:2, :2])))
-        return float(ConvexHull(self.hull_vertices @ turned[:2].T).volume)
+        flat = self.vertices @ turned[:2].T
+        a, b, c = flat[self.triangles.T]
+        u, v = b - a, c - a
+        fronts = float(np.maximum(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0], 0).sum() / 2)
+        return fronts if self.smooth else min(fronts, float(ConvexHull(self.hull_vertices @ turned[:2].T).volume))
 
 
 def stretching(stretch: float) -> np.ndarray:
@@ -90,7 +125,7 @@ def stretching(stretch: float) -> np.ndarray:
     return np.array([stretch ** (-1 / 3), stretch ** (-1 / 3), stretch ** (2 / 3)])
 
 
-def normalised(vertices, triangles, sphere=False, name="mesh") -> Shape:
+def normalised(vertices, triangles, name="mesh", **properties) -> Shape:
     """Centre a closed mesh and scale it to the volume of the unit sphere.
 
     Raises
@@ -109,9 +144,10 @@ def normalised(vertices, triangles, sphere=False, name="mesh") -> Shape:
     if volume < 0:
         triangles, volume, signed = triangles[:, ::-1], -volume, -signed
     centroid = ((a + b + c) / 4 * signed[:, None]).sum(0) / volume
-    return Shape((vertices - centroid) * (UNIT_VOLUME / volume) ** (1 / 3), triangles, sphere)
+    return Shape((vertices - centroid) * (UNIT_VOLUME / volume) ** (1 / 3), triangles, **properties)
 
 
+@lru_cache
 def icosphere(subdivisions: int):
     """Vertices on the unit sphere (10 * 4**n + 2, 3) and triangles (20 * 4**n, 3)."""
     golden = (1 + 5**0.5) / 2
@@ -134,18 +170,26 @@ def icosphere(subdivisions: int):
     return vertices / np.linalg.norm(vertices, axis=1, keepdims=True), triangles
 
 
-@lru_cache
-def built_in(shape: str) -> Shape:
-    """A built-in shape by its name in the recipe."""
-    if shape == "sphere":
-        # 82k triangles, shared by all particles: the silhouette is within 4e-5 radii of the circle.
-        vertices, triangles = icosphere(6)
-        return Shape(vertices, triangles, sphere=True)
-    raise ValueError(shape)
-
-
 def rotation_matrix(quaternion) -> np.ndarray:
     """Rotation matrix (3, 3) of a unit quaternion (w, x, y, z)."""
     from scipy.spatial.transform import Rotation
 
     return Rotation.from_quat(np.roll(quaternion, -1)).as_matrix()
+
+
+def rounded(values, decimals):
+    """Rounded, so that small differences between machines do not grow."""
+    return np.round(np.asarray(values, float), decimals) + 0.0  # + 0.0: no negative zero
+
+
+def resting_rotation(shape: Shape, stretch: float, rng) -> np.ndarray:
+    """A quaternion (4,) w, x, y, z that lays a shape on one of its sides, turned at random."""
+    from scipy.spatial.transform import Rotation
+
+    if shape.sphere:
+        return np.roll(Rotation.random(random_state=rng).as_quat(), 1)
+    normals, share = shape.faces_to_rest_on
+    normal = normals[rng.choice(len(normals), p=share)] / stretching(stretch)
+    down, _ = Rotation.align_vectors([[0, 0, -1]], [normal / np.linalg.norm(normal)])
+    spin = Rotation.from_euler("z", rng.uniform(0, 2 * np.pi))
+    return np.roll((spin * down).as_quat(), 1)

@@ -15,8 +15,8 @@ _IMPORTERS = {".obj": "obj_import", ".ply": "ply_import", ".stl": "stl_import"}
 
 
 def load_shapes(recipe: Recipe) -> dict[str, shapes.Shape]:
-    """The shape of every template of a recipe, meshes read through Blender."""
-    return {t.name: read_mesh(t) if t.shape == "mesh" else shapes.built_in(t.shape) for t in recipe.templates}
+    """The shapes of those templates of a recipe that are meshes, by the template's name."""
+    return {t.name: read_mesh(t) for t in recipe.templates if t.shape == "mesh"}
 
 
 def read_mesh(template: Template) -> shapes.Shape:
@@ -60,7 +60,7 @@ def shape_of(item: bpy.types.Object, name: str) -> shapes.Shape:
     mesh.loop_triangles.foreach_get("vertices", triangles)
     evaluated.to_mesh_clear()
     scaled = vertices.reshape(-1, 3) * np.array(item.scale)
-    return shapes.normalised(scaled, triangles.reshape(-1, 3), name=name)
+    return shapes.normalised(scaled, triangles.reshape(-1, 3), name=name, smooth=False)
 
 
 def _append_from_blend(path, template):
@@ -94,7 +94,7 @@ def _import(path, suffix):
     return new[:1]
 
 
-def build_mesh(name: str, shape: shapes.Shape, smooth: bool) -> bpy.types.Mesh:
+def build_mesh(name: str, shape: shapes.Shape) -> bpy.types.Mesh:
     """A Blender mesh of unit radius from a shape."""
     mesh = bpy.data.meshes.new(name)
     triangles = np.ascontiguousarray(shape.triangles, np.int32)
@@ -105,6 +105,6 @@ def build_mesh(name: str, shape: shapes.Shape, smooth: bool) -> bpy.types.Mesh:
     mesh.polygons.add(len(triangles))
     mesh.polygons.foreach_set("loop_start", np.arange(0, triangles.size, 3, dtype=np.int32))
     mesh.update(calc_edges=True)
-    mesh.polygons.foreach_set("use_smooth", np.full(len(triangles), smooth))
+    mesh.polygons.foreach_set("use_smooth", np.full(len(triangles), shape.smooth))
     mesh.update()
     return mesh

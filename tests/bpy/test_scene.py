@@ -33,7 +33,7 @@ def built(recipe, index, change=None):
     sample = sample_scene(recipe, index, shapes)
     if change:
         change(sample)
-    return build_scene(recipe, sample, shapes), sample, shapes
+    return build_scene(recipe, sample), sample, shapes
 
 
 def pixel_centres(sample, size, dx=0.0, dy=0.0):

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from nanosynth.errors import NanosynthError
+from nanosynth.synth import forms
 from nanosynth.synth.dirt import diamond_square, dirt_map
 from nanosynth.synth.recipe import Size, read_recipe
 from nanosynth.synth.sampling import draw_diameters, sample_scene
-from nanosynth.synth.shapes import built_in, icosphere, normalised, rotation_matrix, stretching
+from nanosynth.synth.shapes import icosphere, normalised, rotation_matrix, stretching
 
 
 def same(a, b):
@@ -79,6 +81,20 @@ def test_sizes_follow_their_distribution():
     assert diameters.min() >= 50 and diameters.max() <= 300
     flat = draw_diameters(Size("uniform", 100.0, 0.5), 20_000, rng)
     assert 49.9 < flat.min() < 51 and 149 < flat.max() < 150.1
+    two = draw_diameters(Size("bimodal", 80.0, 1.05, second_median=200.0, second_spread=1.05, second_share=0.3), 20_000, rng)
+    assert (two > 126).mean() == pytest.approx(0.3, abs=0.02)
+    assert np.median(two[two < 126]) == pytest.approx(80, rel=0.01) and np.median(two[two > 126]) == pytest.approx(200, rel=0.01)
+    listed = draw_diameters(Size("list", measured="30 50, 90.5"), 3000, rng)
+    assert set(listed) == {30.0, 50.0, 90.5}
+
+
+@pytest.mark.parametrize("measured, says", [("", "empty"), ("30 forty", "no number"), ("30 5e6", "outside")])
+def test_a_bad_list_of_sizes_is_named(measured, says):
+    from nanosynth.fields import from_dict
+    from nanosynth.synth.recipe import Recipe
+
+    with pytest.raises(NanosynthError, match=f"measured.*{says}"):
+        from_dict(Recipe, {"templates": [{"size": {"distribution": "list", "measured": measured}}]})
 
 
 def test_both_size_classes_appear_and_single_ones():
@@ -88,14 +104,14 @@ def test_both_size_classes_appear_and_single_ones():
 
 
 def test_shapes_have_unit_volume_and_rest_on_the_plane():
-    sphere = built_in("sphere")
+    sphere = forms.sphere()
     np.testing.assert_allclose(np.linalg.norm(sphere.vertices, axis=1), 1)
     corners = np.array([[x, y, z] for x in (0, 2) for y in (0, 2) for z in (0, 2)], float)
     from scipy.spatial import ConvexHull
 
     hull = ConvexHull(corners)
     triangles = np.array([s if e[:3] @ np.cross(*(corners[s[1:]] - corners[s[0]])) > 0 else s[::-1] for s, e in zip(hull.simplices, hull.equations)])
-    cube = normalised(corners, triangles)
+    cube = normalised(corners, triangles, smooth=False)
     side = (4 / 3 * np.pi) ** (1 / 3)
     np.testing.assert_allclose(np.ptp(cube.vertices, axis=0), side)
     normals, share = cube.faces_to_rest_on
