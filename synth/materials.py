@@ -149,7 +149,9 @@ def se_yield_group() -> bpy.types.NodeTree:
     # A rough surface: the texture tilts the normal, and the tilt's yield shows it.
     geometry = nodes.add("NewGeometry")
     push = nodes.add("VectorMath", {0: noise.outputs["Color"], 1: (0.5, 0.5, 0.5)}, operation="SUBTRACT")
-    push = nodes.add("VectorMath", {0: push.outputs[0], "Scale": nodes.math("MULTIPLY", given["Surface roughness"], 4.0)}, operation="SCALE")
+    push = nodes.add(
+        "VectorMath", {0: push.outputs[0], "Scale": nodes.math("MULTIPLY", given["Surface roughness"], 4.0)}, operation="SCALE"
+    )
     tilted = nodes.add("VectorMath", {0: geometry.outputs["Normal"], 1: push.outputs[0]}, operation="ADD")
     normal = nodes.add("VectorMath", {0: tilted.outputs[0]}, operation="NORMALIZE").outputs[0]
 
@@ -212,7 +214,11 @@ def substrate_material(name: str, substrate: dict, shader: dict, shadow_reach_nm
     material, nodes = new_material(name)
     coordinates = nodes.add("TexCoord")
     own = nodes.add("VectorMath", {0: coordinates.outputs["Object"], 1: (11.0, 7.0, 3.0)}, operation="ADD")
-    brightness = nodes.math("MULTIPLY", nodes.texture(own.outputs[0], NM_PER_UNIT / substrate["grain"], substrate["texture"]), substrate["relative_yield"] * shader["base"])
+    brightness = nodes.math(
+        "MULTIPLY",
+        nodes.texture(own.outputs[0], NM_PER_UNIT / substrate["grain"], substrate["texture"]),
+        substrate["relative_yield"] * shader["base"],
+    )
     if dirt is not None:
         thickness = nodes.add("TexImage", {"Vector": coordinates.outputs["UV"]}, image=dirt, interpolation="Linear", extension="EXTEND")
         brightness = nodes.math("MULTIPLY_ADD", thickness.outputs["Color"], dirt_gain, brightness)

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from skimage.transform import resize
 
-from nanosynth.synth.degrade import degrade, upsample
+from nanosynth.fields import specs
+from nanosynth.synth.degrade import counted, degrade, upsample
+from nanosynth.synth.recipe import Degradation
 
-PLAIN = dict(gain=1.0, offset=0.0, gamma=1.0, drift=0.0, drift_angle=0.0, blur=0.0, jitter=0.0, shot=0.0, noise=0.0)
+PLAIN = dict.fromkeys((name for name, _, _ in specs(Degradation)), 0.0) | dict(
+    gain=1.0, gamma=1.0, drift_angle=0.0, field_of_view=1000.0, yield_at_white=1.0, streak_length=0.1
+)
 
 
 def blob(n, x, y, width):
@@ -38,9 +42,37 @@ def test_noise_has_the_spread_that_was_drawn():
     flat = np.full((200, 200), 0.5)
     rng = np.random.default_rng(1)
     assert np.std(degrade(flat, {**PLAIN, "noise": 0.05}, 400, rng)) == pytest.approx(0.05 * 255, rel=0.03)
-    assert np.std(degrade(flat, {**PLAIN, "shot": 0.08}, 400, rng)) == pytest.approx(0.08 * 255 * 0.5**0.5, rel=0.03)
-    dark = np.std(degrade(flat / 2, {**PLAIN, "shot": 0.08}, 400, rng))
-    assert dark == pytest.approx(0.08 * 255 * 0.25**0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("dose", [60.0, 250.0, 2000.0])
+@pytest.mark.parametrize("delta", [0.4, 3.0])
+def test_counts_follow_compound_poisson_statistics(dose, delta):
+    """Mean m and variance m (1 + delta) at every brightness, drawn exactly or by the normal approximation."""
+    for level in (0.15, 0.9):
+        image = np.full((400, 400), level, np.float32)
+        count = counted(image, dose, delta, np.random.default_rng(7)) * dose * delta
+        mean = dose * delta * level
+        assert count.mean() == pytest.approx(mean, rel=0.01)
+        assert count.var() == pytest.approx(mean * (1 + delta * level), rel=0.03)
+
+
+def test_half_the_dose_is_more_noise():
+    flat = np.full((200, 200), 0.5)
+    few, many = (np.std(degrade(flat, {**PLAIN, "dose": d}, 200, np.random.default_rng(1))) for d in (1000.0, 4000.0))
+    assert few == pytest.approx(2 * many, rel=0.03)
+
+
+def test_noise_grain_correlates_noise_along_the_line_and_keeps_its_spread():
+    flat = np.full((300, 300), 0.5)
+    for kind in ({"noise": 0.05}, {"dose": 1000.0}):
+        fine, coarse = (degrade(flat, {**PLAIN, **kind, "noise_grain": g}, 300, np.random.default_rng(1)) / 255 - 0.5 for g in (0.0, 1.5))
+        assert coarse.std() == pytest.approx(fine.std(), rel=0.05)
+
+        def correlation(noise, axis):
+            return (noise * np.roll(noise, 1, axis)).mean() / noise.var()
+
+        assert abs(correlation(fine, 1)) < 0.05 and abs(correlation(coarse, 0)) < 0.05
+        assert correlation(coarse, 1) == pytest.approx(np.exp(-1 / (4 * 1.5**2)), abs=0.05)
 
 
 def test_without_steps_only_quantisation_is_left():
@@ -56,3 +88,39 @@ def test_blur_jitter_and_drift_do_what_they_say():
     assert np.std((1 - moved).sum(1)) == pytest.approx(1.0, rel=0.25)
     tilted = degrade(np.full((100, 100), 0.5), {**PLAIN, "drift": 0.2, "drift_angle": 0.0}, 100, rng) / 255
     assert tilted[:, -1].mean() - tilted[:, 0].mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_the_probe_blurs_by_its_width_in_nanometres():
+    """On 200 pixels of 5 nm a probe of 15 nm is 3 pixels, and adds to the blur in squares."""
+    image = np.zeros((200, 200))
+    image[:, 100:] = 1.0
+    for blur, expected in ((0.0, 3.0), (4.0, 5.0)):
+        row = degrade(image, {**PLAIN, "probe": 15.0, "blur": blur}, 200, np.random.default_rng(0))[0].astype(float) / 255
+        assert np.diff(row).max() == pytest.approx(1 / (expected * np.sqrt(2 * np.pi)), rel=0.05)
+
+
+def test_lines_vary_in_brightness_as_wholes():
+    image = degrade(np.full((200, 200), 0.5), {**PLAIN, "lines": 0.05}, 200, np.random.default_rng(0)) / 255
+    assert image.mean(1).std() == pytest.approx(0.025, rel=0.2)
+    assert np.ptp(image, axis=1).max() == 0
+
+
+def test_streaks_darken_what_is_scanned_after_something_bright():
+    image = np.full((100, 100), 0.3)
+    image[40:60, 30:50] = 0.9
+    streaked = degrade(image, {**PLAIN, "streaks": 0.3, "streak_length": 0.1}, 100, np.random.default_rng(0)) / 255
+    row, plain = streaked[50], streaked[10]
+    assert row[52] < plain[52] - 0.1 and abs(row[20] - plain[20]) < 0.01 and abs(row[99] - plain[99]) < 0.01
+    assert np.all(np.diff(row[52:90]) >= 0)
+
+
+def test_contrast_saturates_at_white_and_black():
+    ramp = np.tile(np.linspace(0, 1, 256), (4, 1)).repeat(64, 0)
+    image = degrade(ramp, {**PLAIN, "gain": 2.0, "offset": -0.5}, 256, np.random.default_rng(0))[0]
+    assert (image == 255).mean() == pytest.approx(0.25, abs=0.01) and (image == 0).mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_no_step_shifts_the_noise_of_another():
+    flat = np.full((64, 64), 0.5)
+    alone, beside = (degrade(flat, {**PLAIN, "noise": 0.05, "jitter": j}, 64, np.random.default_rng(3)) for j in (0.0, 0.5))
+    np.testing.assert_array_equal(alone, beside)
