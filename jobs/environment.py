@@ -149,9 +149,13 @@ def _run(command, failure, heard=None):
 
 def _why(lines) -> str:
     text = "\n".join(lines)
+    if re.search(r"CERTIFICATE_VERIFY_FAILED", text):
+        return "The package index's certificate is not trusted here. Behind a proxy, give pip its certificate (PIP_CERT), then try again."
     if re.search(r"NewConnectionError|NameResolutionError|ConnectionError|Temporary failure|Max retries|ProxyError|ReadTimeout|Network is unreachable", text):
         return "The package index does not answer. Check the network (and pip's settings, if you use a proxy), then try again."
     if re.search(r"No space left|ENOSPC|disk full", text, re.IGNORECASE):
         return "The disk is full. Free some space, then try again."
+    if "from versions: none" in text:
+        return "The package index does not answer, or has nothing for this Python and system. Check the network (and pip's settings), then try again."
     told = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or [line for line in lines if line][-2:]
     return " ".join(told)[:400] or "It gave no reason."
