@@ -2,22 +2,56 @@
 
 import bpy
 
-from . import dataset, environment, jobs, light, preview, recipe, references, results, scenes, training, workspace
+from . import (
+    dataset,
+    environment,
+    jobs,
+    light,
+    lines,
+    preview,
+    profiles,
+    recipe,
+    references,
+    results,
+    scenes,
+    templates,
+    training,
+    workspace,
+)
 
 OPERATORS = tuple(
     cls
-    for module in (recipe, references, scenes, light, preview, dataset, training, results, workspace, environment, jobs)
+    for module in (
+        recipe,
+        references,
+        templates,
+        scenes,
+        light,
+        lines,
+        preview,
+        profiles,
+        dataset,
+        training,
+        results,
+        workspace,
+        environment,
+        jobs,
+    )
     for cls in module.OPERATORS
 )
-HANDLERS = tuple(pair for module in (light, preview, jobs) for pair in module.HANDLERS)
+HANDLERS = tuple(pair for module in (light, preview, templates, jobs) for pair in module.HANDLERS)
 """(name of the list in `bpy.app.handlers`, function) pairs."""
+POINTERS = (*light.POINTERS, *lines.POINTERS)
+"""(name, property group) pairs of what a scene has besides `state`."""
 
 
 def begin():
     """Look for work of the project that is open, now and whenever a file is."""
-    bpy.types.Scene.nanosynth_tuning = bpy.props.PointerProperty(type=light.Tuning)
+    for name, group in POINTERS:
+        setattr(bpy.types.Scene, name, bpy.props.PointerProperty(type=group))
     for event, function in HANDLERS:
         getattr(bpy.app.handlers, event).append(function)
+    lines.begin()
     jobs.look_after()
 
 
@@ -26,8 +60,10 @@ def stop():
     for event, function in HANDLERS:
         if function in getattr(bpy.app.handlers, event):
             getattr(bpy.app.handlers, event).remove(function)
-    preview.stop()
+    for module in (preview, templates, lines):
+        module.stop()
     results.stop()
     jobs.end_all()
-    if hasattr(bpy.types.Scene, "nanosynth_tuning"):
-        del bpy.types.Scene.nanosynth_tuning
+    for name, _ in POINTERS:
+        if hasattr(bpy.types.Scene, name):
+            delattr(bpy.types.Scene, name)

@@ -14,7 +14,7 @@ from mathutils import Vector
 from ..errors import NanosynthError
 from ..fields import canonical, default_of, specs
 from ..synth.recipe import Light, Recipe
-from ..synth.sampling import sample_scene
+from ..synth.sampling import SceneSample, sample_scene
 from . import state
 from .base import Action
 
@@ -167,8 +167,8 @@ def _updated(scene, *_):
 
 def drawn_light(recipe: Recipe, index: int) -> dict:
     """The light that is drawn for a scene."""
-    nothing = {"x_nm": np.empty(0), "template": np.empty(0, int)}  # only the look is asked for
-    drawn = sample_scene(recipe, index, particles=nothing).drawn["light"]
+    empty = SceneSample(index, 0.0, {"x_nm": np.empty(0)}, [], {}, {})  # only the look is asked for
+    drawn = sample_scene(recipe, index, laid=empty).drawn["light"]
     return {name: drawn[name] for name in VALUES}
 
 
@@ -226,7 +226,11 @@ class UseLight(Action):
     bl_options = {"REGISTER", "UNDO"}
 
     width: bpy.props.FloatProperty(
-        name="Width", description="How wide the ranges are afterwards, as a share of what they are now: 0 fixes the light", default=1.0, min=0.0, max=1.0
+        name="Width",
+        description="How wide the ranges are afterwards, as a share of what they are now: 0 fixes the light",
+        default=1.0,
+        min=0.0,
+        max=1.0,
     )
 
     def act(self, context):
@@ -241,5 +245,6 @@ class UseLight(Action):
                 setattr(group, name, [canonical(np.clip(values[name] + side * half, spec.low, spec.high)) for side in (-1, 1)])
 
 
+POINTERS = (("nanosynth_tuning", Tuning),)
 HANDLERS = (("depsgraph_update_post", _updated),)
 OPERATORS = (Tuning, ShowLight, ReleaseLight, UseLight)

@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import NanosynthError
 from ..fields import to_dict
 from ..jobs.process import Child, host_command
-from . import pictures, state
+from . import pictures, state, templates
 from .base import Action
 
 IMAGE = "Nanosynth preview"
@@ -63,7 +63,16 @@ def order_of(scene) -> dict:
         "side": window.preview_px,
         "light": tuning.light() if tuning.own_light else None,
         "device": window.device,
+        "stamps": [_stamp(template) for template in scene.nanosynth_recipe.templates if template.mesh],
     }
+
+
+def _stamp(template) -> int:
+    """Tells whether a template's mesh was written anew."""
+    try:
+        return state.absolute(template.mesh).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def scene_in_view() -> bpy.types.Scene:
@@ -217,12 +226,15 @@ class StartPreview(Action):
     bl_label = "Live Preview"
     bl_description = "Render the drawn scene, with noise and all, beside the reference, and anew whenever a value changes"
 
+    wait = True
+
     def invoke(self, context, event):
         self.wait = bpy.app.background
         return self.execute(context)
 
     def act(self, context):
         scene = state.home(context)
+        templates.freshen(scene)
         order_of(scene)  # says now what is wrong
         start()
         Live.picture = None

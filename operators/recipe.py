@@ -1,28 +1,25 @@
-"""The recipe: read, written, taken from a preset; its templates."""
+"""The recipe: read, written, taken from a preset, put back to one."""
 
 from __future__ import annotations
 
 import os
-import re
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import bpy
-import numpy as np
 
-from ..errors import NanosynthError
+from .. import properties
 from ..fields import specs, to_toml
-from ..files import write_text, written_whole
-from ..synth import shapes as shapes_module
-from ..synth.recipe import NM_PER_UNIT, PRESETS, Recipe, Template, read_recipe
-from . import state
+from ..files import write_text
+from ..synth.recipe import PRESETS, Recipe, Template, read_recipe
+from . import state, templates
 from .base import RELATIVE, Action
 
-BUILT_IN = tuple(
-    choice for name, _, spec in specs(Template) if name == "shape" for choice in spec.choices if choice != "mesh"
-)
-
-
 NAMES = [(path.stem, path.stem, f"The preset {path.stem}") for path in sorted(PRESETS.glob("*.toml"))]
+
+
+PARTS = [("all", "All", "The whole recipe")]
+PARTS += [(name, name.capitalize(), spec.doc) for name, hint, spec in specs(Recipe) if is_dataclass(hint)]
 
 
 class UsePreset(Action):
@@ -78,6 +75,7 @@ class SaveRecipe(Action):
     def act(self, context):
         scene = state.home(context)
         path = state.absolute(self.filepath, "recipe")
+        templates.freshen(scene)
         write_recipe(path, state.recipe_of(scene))
         scene.nanosynth.recipe_file = state.relative(path)
 
@@ -93,109 +91,44 @@ def write_recipe(path: Path, recipe: Recipe):
     write_text(path, to_toml(recipe))
 
 
-class AddTemplate(Action):
-    bl_idname = "nanosynth.add_template"
-    bl_label = "Add Template"
-    bl_description = "Add a built-in particle to the templates that scenes are made of"
+class ResetRecipe(Action):
+    bl_idname = "nanosynth.reset_recipe"
+    bl_label = "Reset"
+    bl_description = (
+        "Put the recipe's values back to those of a preset. Templates that are meshes of your own stay, and so does every object"
+    )
     bl_options = {"REGISTER", "UNDO"}
 
-    shape: bpy.props.EnumProperty(
-        name="Shape", description="A built-in shape", items=[(name, name.replace("_", " ").capitalize(), "") for name in BUILT_IN]
+    preset: bpy.props.EnumProperty(name="Preset", description="A recipe that comes with Nanosynth", items=NAMES)
+    part: bpy.props.EnumProperty(
+        name="Part",
+        description="What is put back",
+        items=PARTS,
+        options={"SKIP_SAVE"},
     )
 
-    def act(self, context):
-        scene = state.home(context)
-        template = _add(scene, self.shape)
-        template.shape = self.shape
-
-
-class MarkTemplate(Action):
-    bl_idname = "nanosynth.mark_template"
-    bl_label = "Use Selected Mesh"
-    bl_description = "Make the active mesh a template: it is saved in a .blend file beside the project, and stays as it is here"
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context):
-        item = context.active_object
-        if item is None or item.type != "MESH":
-            cls.poll_message_set("Select a mesh that encloses a volume")
-            return False
-        return True
+    def invoke(self, context, event):
+        name = state.home(context).nanosynth_recipe.name
+        if name in {identifier for identifier, _, _ in NAMES}:
+            self.preset = name
+        return self.execute(context)
 
     def act(self, context):
-        scene, item = state.home(context), context.active_object
-        path = state.absolute(f"//nanosynth/templates/{file_name(item.name)}.blend", "templates")
-        median = volume_diameter_nm(item)  # also refuses what has no volume, before anything is written
-        with written_whole(path) as temporary:
-            bpy.data.libraries.write(str(temporary), {item}, fake_user=True, path_remap="ABSOLUTE")
-        template = next((t for t in scene.nanosynth_recipe.templates if t.mesh == state.relative(path)), None) or _add(scene, item.name)
-        template.shape, template.mesh, template.object = "mesh", state.relative(path), item.name
-        template.size.median = median
-        template.size.smallest, template.size.largest = median / 10, median * 10
-
-
-class RemoveTemplate(Action):
-    bl_idname = "nanosynth.remove_template"
-    bl_label = "Remove Template"
-    bl_description = "Take the chosen template out of the recipe; its mesh and files stay"
-    bl_options = {"REGISTER", "UNDO"}
-
-    index: bpy.props.IntProperty(name="Index", description="Which; -1 is the one chosen in the list", default=-1, min=-1)
-
-    @classmethod
-    def poll(cls, context):
-        return bool(state.home(context).nanosynth_recipe.templates)
-
-    def act(self, context):
-        scene = state.home(context)
-        index = scene.nanosynth.template_index if self.index < 0 else self.index
-        templates = scene.nanosynth_recipe.templates
-        if index >= len(templates):
-            raise NanosynthError(f"There is no template {index}.", f"There are {len(templates)}.")
-        templates.remove(index)
-        scene.nanosynth.template_index = max(0, min(index, len(templates) - 1))
-
-
-def file_name(name: str) -> str:
-    """A name without the characters that some file system refuses."""
-    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).rstrip(". ") or "template"
-
-
-def _add(scene, name):
-    templates = scene.nanosynth_recipe.templates
-    taken, number, unique = {t.name for t in templates}, 1, name
-    while unique in taken:
-        number += 1
-        unique = f"{name} {number}"
-    template = templates.add()
-    template.name = unique
-    scene.nanosynth.template_index = len(templates) - 1
-    return template
-
-
-def volume_diameter_nm(item: bpy.types.Object) -> float:
-    """Diameter of the sphere of the same volume as a mesh object, modifiers and scale applied.
-
-    Raises
-    ------
-    NanosynthError
-        If it encloses no volume.
-    """
-    evaluated = item.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    mesh = evaluated.to_mesh()
-    try:
-        mesh.calc_loop_triangles()
-        vertices = np.empty(3 * len(mesh.vertices), np.float32)
-        mesh.vertices.foreach_get("co", vertices)
-        triangles = np.empty(3 * len(mesh.loop_triangles), np.int32)
-        mesh.loop_triangles.foreach_get("vertices", triangles)
-    finally:
-        evaluated.to_mesh_clear()
-    corners = (vertices.reshape(-1, 3) * np.array(item.scale))[triangles.reshape(-1, 3)].astype(float)
-    volume = abs(np.einsum("ni,ni->n", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum()) / 6 if len(corners) else 0.0
-    shapes_module.normalised(corners.reshape(-1, 3), np.arange(corners.size // 3).reshape(-1, 3), name=item.name)
-    return float((6 * volume / np.pi) ** (1 / 3) * NM_PER_UNIT)
+        scene, preset = state.home(context), read_recipe(self.preset)
+        group = scene.nanosynth_recipe
+        if self.part != "all":
+            properties.to_properties(getattr(preset, self.part), getattr(group, self.part))
+            return
+        taken = {template.name for template in preset.templates}
+        for item in group.templates:
+            if item.shape == "mesh":
+                template = properties.from_properties(Template, item)
+                template.name = templates.free_name(template.name, taken)
+                taken.add(template.name)
+                preset.templates.append(template)
+        index = scene.nanosynth.template_index
+        state.put_recipe(scene, preset)
+        scene.nanosynth.template_index = min(index, len(preset.templates) - 1)
 
 
 class RecipeFileHandler(bpy.types.FileHandler):
@@ -209,4 +142,4 @@ class RecipeFileHandler(bpy.types.FileHandler):
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
-OPERATORS = (UsePreset, LoadRecipe, SaveRecipe, AddTemplate, MarkTemplate, RemoveTemplate, RecipeFileHandler)
+OPERATORS = (UsePreset, LoadRecipe, SaveRecipe, ResetRecipe, RecipeFileHandler)

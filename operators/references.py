@@ -7,19 +7,25 @@ from pathlib import Path
 import bpy
 
 from ..errors import NanosynthError
-from ..learn.images import SUFFIXES, list_images
-from . import pictures, state
+from ..fields import canonical
+from ..learn.images import SUFFIXES, list_images, read_micrograph
+from ..learn.scalebar import find_bar
+from . import lines, pictures, state
 from .base import RELATIVE, Action
 
 
 class LoadReferences(Action):
     bl_idname = "nanosynth.load_references"
     bl_label = "Load Micrographs"
-    bl_description = "Load micrographs: to compare scenes with, to watch the training, and to be segmented. The pixel size is read from their metadata"
+    bl_description = (
+        "Load micrographs: to compare scenes with, to watch the training, and to be segmented. The pixel size is read from their metadata"
+    )
     bl_options = {"REGISTER", "UNDO"}
 
     filepath: bpy.props.StringProperty(name="File", description="A micrograph", subtype="FILE_PATH", options={"SKIP_SAVE"} | RELATIVE)
-    directory: bpy.props.StringProperty(name="Folder", description="Folder of the files", subtype="DIR_PATH", options={"SKIP_SAVE"} | RELATIVE)
+    directory: bpy.props.StringProperty(
+        name="Folder", description="Folder of the files", subtype="DIR_PATH", options={"SKIP_SAVE"} | RELATIVE
+    )
     files: bpy.props.CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
     filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
@@ -60,7 +66,9 @@ def _add(window, path):
     except (NanosynthError, RuntimeError) as error:
         if known is None:
             window.references.remove(len(window.references) - 1)
-        raise error if isinstance(error, NanosynthError) else NanosynthError(f"{path}: Blender cannot read it.", "Export it as PNG or TIFF.") from error
+        raise (
+            error if isinstance(error, NanosynthError) else NanosynthError(f"{path}: Blender cannot read it.", "Export it as PNG or TIFF.")
+        ) from error
     window.reference_index = list(window.references).index(reference) if known else len(window.references) - 1
 
 
@@ -115,6 +123,75 @@ class RemoveReference(Action):
         show(context, scene)
 
 
+class SetScale(Action):
+    bl_idname = "nanosynth.set_scale"
+    bl_label = "Set Scale"
+    bl_description = "Take the pixel size of the chosen micrograph from the line over its scale bar and the length printed beside it"
+    bl_options = {"REGISTER", "UNDO"}
+
+    length_nm: bpy.props.FloatProperty(
+        name="Length (nm)", description="What the line stands for; 1 µm is 1000 nm [nm]", default=100.0, min=1e-3, max=1e9, precision=4
+    )
+
+    @classmethod
+    def poll(cls, context):
+        scene = state.home(context)
+        if lines.chosen_reference(scene) is None or not lines.drawn(scene.nanosynth_lines.scale):
+            cls.poll_message_set("Draw a line over the scale bar first")
+            return False
+        return True
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_props_dialog(self, width=320)
+
+    def draw(self, context):
+        self.layout.label(text=f"The yellow line is {_scale_px(state.home(context)):.4g} px long.")
+        self.layout.prop(self, "length_nm")
+
+    def act(self, context):
+        scene = state.home(context)
+        reference, length_px = lines.chosen_reference(scene), _scale_px(scene)
+        reference.nm_per_px = canonical(self.length_nm / length_px)
+        reference.scale_source = f"line drawn by the user, {length_px:.4g} px for {self.length_nm:g} nm"
+        lines.tag(context)
+        show(context, scene)
+        self.report({"INFO"}, f"{reference.name}: {reference.nm_per_px:.4g} nm per pixel")
+
+
+def _scale_px(scene) -> float:
+    (x0, y0), (x1, y1) = lines.in_pixels(scene.nanosynth_lines.scale, lines.chosen_reference(scene).image)
+    return ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
+
+
+class FindScaleBar(Action):
+    bl_idname = "nanosynth.find_scale_bar"
+    bl_label = "Find Scale Bar"
+    bl_description = "Look for the scale bar in the chosen micrograph and lay a line over it; then tell the length printed beside it"
+    bl_options = {"REGISTER", "UNDO"}
+
+    poll = ShowReference.poll
+
+    def invoke(self, context, event):
+        answer = self.execute(context)
+        if answer == {"FINISHED"} and not bpy.app.background:
+            bpy.ops.nanosynth.set_scale("INVOKE_DEFAULT")
+        return answer
+
+    def act(self, context):
+        scene = state.home(context)
+        reference = lines.chosen_reference(scene)
+        path = state.absolute(reference.path)
+        pixels = read_micrograph(path, crop_bottom=0).pixels
+        bar = find_bar(pixels, read_micrograph(path).banner_px)
+        if bar is None:
+            raise NanosynthError(f"{reference.name}: no scale bar was found.", "Draw a line over it yourself.")
+        middle = (bar.top + bar.bottom) / 2
+        scene.nanosynth_lines.scale = lines.in_shares((bar.left, middle), (bar.right, middle), reference.image)
+        lines.tag(context)
+        show(context, scene)
+        self.report({"INFO"}, f"{reference.name}: a scale bar of {bar.length_px:.4g} px")
+
+
 class MicrographFileHandler(bpy.types.FileHandler):
     bl_idname = "NANOSYNTH_FH_micrograph"
     bl_label = "Nanosynth micrograph"
@@ -126,4 +203,4 @@ class MicrographFileHandler(bpy.types.FileHandler):
         return context.area is not None and context.area.type in {"VIEW_3D", "IMAGE_EDITOR"}
 
 
-OPERATORS = (LoadReferences, ShowReference, RemoveReference, MicrographFileHandler)
+OPERATORS = (LoadReferences, ShowReference, RemoveReference, SetScale, FindScaleBar, MicrographFileHandler)

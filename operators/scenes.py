@@ -13,9 +13,8 @@ from ..synth.dataset import Dataset
 from ..synth.sampling import sample_scene
 from ..synth.scene import build_scene
 from ..synth.templates import load_shapes
-from . import light, pictures, preview, state
+from . import light, pictures, preview, state, templates
 from .base import RELATIVE, Action
-
 
 
 class PreviewScene(Action):
@@ -31,6 +30,7 @@ class PreviewScene(Action):
         from ..synth.render import make_pair
 
         scene = state.home(context)
+        templates.freshen(scene)
         index = scene.nanosynth.scene_index if self.index < 0 else self.index
         begun = time.monotonic()
         pair = make_pair(small(state.recipe_of(scene), self.side or scene.nanosynth.preview_px), index)
@@ -55,6 +55,7 @@ class OpenScene(Action):
     def act(self, context):
         scene = state.home(context)
         index = scene.nanosynth.scene_index if self.index < 0 else self.index
+        templates.freshen(scene)
         recipe = Dataset.open(state.absolute(self.dataset), check=False).recipe if self.dataset else state.recipe_of(scene)
         shapes = load_shapes(recipe)
         sample, tuning = sample_scene(recipe, index, shapes), scene.nanosynth_tuning

@@ -30,14 +30,12 @@ RENEW_ABOVE_MB = 2000
 
 def small(recipe: Recipe, side: int) -> Recipe:
     """The same recipe in fewer pixels: blur and other sizes in pixels shrink along."""
-    share = min(1.0, side / recipe.camera.render_px)
-    chain = recipe.degradation
+    share, chain = min(1.0, side / recipe.camera.render_px), recipe.degradation
+    scaled = {"blur": share, "jitter": share, "noise_grain": min(1.0, side / recipe.camera.image_px)}
     return dataclasses.replace(
         recipe,
         camera=dataclasses.replace(recipe.camera, image_px=min(side, recipe.camera.image_px), render_px=min(side, recipe.camera.render_px)),
-        degradation=dataclasses.replace(
-            chain, blur=tuple(value * share for value in chain.blur), jitter=tuple(value * share for value in chain.jitter)
-        ),
+        degradation=dataclasses.replace(chain, **{name: tuple(v * by for v in getattr(chain, name)) for name, by in scaled.items()}),
     )
 
 

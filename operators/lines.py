@@ -1,0 +1,233 @@
+"""Lines that the user draws over images: along a scale bar, along an intensity profile.
+
+A line is kept as shares of the image's sides, (x, y) of its start and its end
+from the upper left corner, so that it stays where it is when the preview is
+made in another size.
+"""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+
+from ..errors import NanosynthError
+from ..learn.profiles import checked_length
+from . import pictures, preview, state
+from .base import Action
+
+TARGETS = {"scale": (1.0, 0.85, 0.1, 1.0), "reference": (0.95, 0.5, 0.15, 1.0), "preview": (0.2, 0.6, 1.0, 1.0)}
+"""What lines are for, and the colour of each."""
+NEAR_PX = 4
+"""A mouse that has moved less between press and release has clicked: the line's end is the next click."""
+_handles = []
+
+
+def _line(what):
+    return bpy.props.FloatVectorProperty(
+        name=f"Line {what}",
+        description="Start x, y and end x, y as shares of the image's width and height from its upper left corner",
+        size=4,
+    )
+
+
+class Lines(bpy.types.PropertyGroup):
+    """The lines of the project; one of length 0 is not shown."""
+
+    bl_idname = "NANOSYNTH_PG_lines"
+    scale: _line("over the scale bar")
+    reference: _line("over the reference")
+    preview: _line("over the preview")
+    width: bpy.props.FloatProperty(
+        name="Width", description="Intensities are averaged across a band of this width [px]", default=3.0, min=1.0, max=200.0
+    )
+
+
+def chosen_reference(scene):
+    """The reference that is looked at, or None."""
+    window = scene.nanosynth
+    return window.references[window.reference_index] if 0 <= window.reference_index < len(window.references) else None
+
+
+def image_of(scene, target: str) -> bpy.types.Image | None:
+    """The image that a line lies over."""
+    if target == "preview":
+        return bpy.data.images.get(preview.IMAGE)
+    reference = chosen_reference(scene)
+    return reference.image if reference else None
+
+
+def in_pixels(line, image) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Start and end of a line in px of an image."""
+    width, height = image.size
+    return (line[0] * width, line[1] * height), (line[2] * width, line[3] * height)
+
+
+def in_shares(start, end, image) -> list[float]:
+    width, height = image.size
+    return [start[0] / width, start[1] / height, end[0] / width, end[1] / height]
+
+
+def drawn(line) -> bool:
+    return bool(np.hypot(line[2] - line[0], line[3] - line[1]) > 0)
+
+
+def _paint():
+    """Draw the lines over the image editor that Blender draws now."""
+    context = bpy.context
+    image = context.space_data.image
+    if image is None:
+        return
+    import gpu
+    from gpu_extras.batch import batch_for_shader
+
+    scene = state.home(context)
+    for target, colour in TARGETS.items():
+        line = DrawLine.at_work.get(target) or getattr(scene.nanosynth_lines, target)
+        if image_of(scene, target) != image or not drawn(line):
+            continue
+        (x0, y0), (x1, y1) = (context.region.view2d.view_to_region(line[i], 1 - line[i + 1], clip=False) for i in (0, 2))
+        length = np.hypot(x1 - x0, y1 - y0) or 1.0
+        u, v = -(y1 - y0) / length * 7, (x1 - x0) / length * 7
+        points = [(x0, y0), (x1, y1), (x0 - u, y0 - v), (x0 + u, y0 + v), (x1 - u, y1 - v), (x1 + u, y1 + v)]
+        shader = gpu.shader.from_builtin("POLYLINE_UNIFORM_COLOR")
+        batch = batch_for_shader(shader, "LINES", {"pos": [(x, y, 0.0) for x, y in points]})
+        gpu.state.blend_set("ALPHA")
+        shader.bind()
+        shader.uniform_float("viewportSize", gpu.state.viewport_get()[2:])
+        for width, shade in ((4.5, (0.0, 0.0, 0.0, 0.6)), (2.0, colour)):
+            shader.uniform_float("lineWidth", width)
+            shader.uniform_float("color", shade)
+            batch.draw(shader)
+        gpu.state.blend_set("NONE")
+
+
+class DrawLine(Action):
+    bl_idname = "nanosynth.draw_line"
+    bl_label = "Draw Line"
+    bl_description = "Draw a line over an image: press at its start and release at its end, or click both. Esc ends it"
+    bl_options = {"REGISTER", "UNDO"}
+
+    at_work: dict = {}
+    """The line of each target that is being drawn."""
+
+    target: bpy.props.EnumProperty(
+        name="For",
+        description="What the line is for",
+        items=[
+            ("scale", "Scale", "Along the scale bar of the reference"),
+            ("reference", "Reference", "Intensity profile of the reference"),
+            ("preview", "Preview", "Intensity profile of the preview"),
+        ],
+    )
+    start: bpy.props.FloatVectorProperty(
+        name="Start", description="x, y from the upper left corner of the image [px]", size=2, options={"SKIP_SAVE"}
+    )
+    end: bpy.props.FloatVectorProperty(
+        name="End", description="x, y from the upper left corner of the image [px]", size=2, options={"SKIP_SAVE"}
+    )
+
+    @classmethod
+    def poll(cls, context):
+        scene = state.home(context)
+        if chosen_reference(scene) is None and preview.IMAGE not in bpy.data.images:
+            cls.poll_message_set("Load a micrograph, or start the preview, first")
+            return False
+        return True
+
+    def act(self, context):
+        scene = state.home(context)
+        image = needed_image(scene, self.target)
+        checked_length(self.start, self.end, *image.size)
+        setattr(scene.nanosynth_lines, self.target, in_shares(self.start, self.end, image))
+        tag(context)
+
+    def invoke(self, context, event):
+        if bpy.app.background:
+            return self.execute(context)
+        scene = state.home(context)
+        image = image_of(scene, self.target)
+        if image is None:
+            self.report({"ERROR"}, "There is no image to draw over. Load a micrograph, or start the preview, first.")
+            return {"CANCELLED"}
+        place = "result" if self.target == "preview" else "reference"
+        pictures.show(context, image, place)
+        areas = pictures.editors(context)
+        if not areas:
+            self.report({"ERROR"}, "There is no image editor. Open the Nanosynth workspace first.")
+            return {"CANCELLED"}
+        self.area = areas[0 if place == "reference" else -1]
+        self.region = next(region for region in self.area.regions if region.type == "WINDOW")
+        self.image, self.first, self.pressed = image, None, None
+        context.window.cursor_modal_set("CROSSHAIR")
+        context.workspace.status_text_set("Draw from one end of the line to the other in the image editor, Esc: leave it")
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context, event):
+        if event.type in {"ESC", "RIGHTMOUSE"}:
+            return self.leave(context, {"CANCELLED"})
+        inside = 0 <= event.mouse_x - self.region.x < self.region.width and 0 <= event.mouse_y - self.region.y < self.region.height
+        if event.type == "MOUSEMOVE" and self.first:
+            self.at_work[self.target] = [*self.first, *self.place(event)]
+            self.area.tag_redraw()
+            return {"RUNNING_MODAL"}
+        if event.type == "LEFTMOUSE":
+            if event.value == "PRESS" and not inside and not self.first:
+                return {"RUNNING_MODAL"}
+            if event.value == "PRESS" and not self.first:
+                self.first, self.pressed = self.place(event), (event.mouse_x, event.mouse_y)
+                return {"RUNNING_MODAL"}
+            moved = self.pressed and np.hypot(event.mouse_x - self.pressed[0], event.mouse_y - self.pressed[1]) > NEAR_PX
+            if self.first and moved:
+                return self.finish(context, [*self.first, *self.place(event)])
+            return {"RUNNING_MODAL"}
+        return {"PASS_THROUGH"} if inside and event.type in {"WHEELUPMOUSE", "WHEELDOWNMOUSE", "MIDDLEMOUSE"} else {"RUNNING_MODAL"}
+
+    def place(self, event) -> tuple[float, float]:
+        """The mouse as shares of the image, kept inside it."""
+        x, y = self.region.view2d.region_to_view(event.mouse_x - self.region.x, event.mouse_y - self.region.y)
+        return min(max(x, 0.0), 1.0), min(max(1 - y, 0.0), 1.0)
+
+    def leave(self, context, answer):
+        self.at_work.pop(self.target, None)
+        context.window.cursor_modal_restore()
+        context.workspace.status_text_set(None)
+        tag(context)
+        return answer
+
+    def finish(self, context, line):
+        self.leave(context, None)
+        self.start, self.end = in_pixels(line, self.image)
+        answer = self.execute(context)
+        if self.target == "scale" and answer == {"FINISHED"}:
+            bpy.ops.nanosynth.set_scale("INVOKE_DEFAULT")
+        return answer
+
+
+def needed_image(scene, target):
+    image = image_of(scene, target)
+    if image is None:
+        remedy = "Start the preview first." if target == "preview" else "Load a micrograph first."
+        raise NanosynthError("There is no image to draw a line over.", remedy)
+    return image
+
+
+def tag(context):
+    """Draw the image editors anew."""
+    for area in pictures.editors(context) if not bpy.app.background else ():
+        area.tag_redraw()
+
+
+def begin():
+    if not bpy.app.background:
+        _handles.append(bpy.types.SpaceImageEditor.draw_handler_add(_paint, (), "WINDOW", "POST_PIXEL"))
+
+
+def stop():
+    while _handles:
+        bpy.types.SpaceImageEditor.draw_handler_remove(_handles.pop(), "WINDOW")
+    DrawLine.at_work.clear()
+
+
+POINTERS = (("nanosynth_lines", Lines),)
+OPERATORS = (Lines, DrawLine)
