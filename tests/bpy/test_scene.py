@@ -6,9 +6,9 @@ import pytest
 from mathutils.bvhtree import BVHTree
 
 from nanosynth.errors import NanosynthError
-from nanosynth.fields import from_dict
+from nanosynth.fields import from_dict, specs
 from nanosynth.synth.degrade import degrade
-from nanosynth.synth.recipe import NM_PER_UNIT, Recipe, read_recipe
+from nanosynth.synth.recipe import NM_PER_UNIT, Recipe, Template, read_recipe
 from nanosynth.synth.render import make_pair, render_label, render_photo
 from nanosynth.synth.sampling import sample_scene
 from nanosynth.synth.scene import build_scene
@@ -16,6 +16,7 @@ from nanosynth.synth.shapes import rotation_matrix, stretching
 from nanosynth.synth.templates import load_shapes
 
 SIZE = 251
+SHAPES = next(spec.choices for name, _, spec in specs(Template) if name == "shape")
 QUIET = {"gain": [1, 1], "offset": [0, 0], "gamma": [1, 1], "drift": [0, 0], "blur": [0, 0], "jitter": [0, 0], "shot": [0, 0], "noise": [0, 0]}
 
 
@@ -62,16 +63,23 @@ def ellipsoids_seen(sample, size, dx=0.0, dy=0.0):
     return seen
 
 
-def rays_seen(built_scene, sample, size, dx=0.0, dy=0.0):
-    """The particle seen at every pixel, by a ray cast straight down onto the world-space meshes."""
+def trees_of(built_scene):
+    """The particles' world-space meshes: bounds and a tree for ray casting each."""
     trees = []
     for item in built_scene.particles:
         matrix = np.array(item.matrix_basis)
         mesh = item.data
         vertices = np.empty(3 * len(mesh.vertices), np.float32)
         mesh.vertices.foreach_get("co", vertices)
+        triangles = np.empty(3 * len(mesh.polygons), np.int32)
+        mesh.polygons.foreach_get("vertices", triangles)
         world = vertices.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
-        trees.append((world.min(0), world.max(0), BVHTree.FromPolygons(world.tolist(), [p.vertices[:] for p in mesh.polygons])))
+        trees.append((world.min(0), world.max(0), BVHTree.FromPolygons(world.tolist(), triangles.reshape(-1, 3).tolist())))
+    return trees
+
+
+def rays_seen(trees, sample, size, dx=0.0, dy=0.0):
+    """The particle seen at every pixel, by a ray cast straight down onto the world-space meshes."""
     x, y = (a / NM_PER_UNIT for a in pixel_centres(sample, size, dx, dy))
     seen = np.zeros((size, size), int)
     top = np.zeros((size, size))
@@ -106,6 +114,42 @@ def test_labels_equal_the_analytic_oracle(index):
     without_ties(lambda dx=0.0, dy=0.0: ellipsoids_seen(sample, SIZE, dx, dy), label)
 
 
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s not in ("sphere", "mesh")])
+def test_labels_of_every_shape_equal_ray_casting(shape):
+    template = {
+        "shape": shape,
+        "aspect": [30.0, 60.0] if shape == "wire" else [1.5, 4.0],
+        "bend": [0.0, 20.0],
+        "sides": 5,
+        "variants": 3,
+        "size": {"median": 60.0 if shape in ("rod", "wire") else 200.0, "spread": 1.2},
+    }
+    recipe = small_recipe(templates=[template], arrangement={"coverage": [0.2, 0.2], "stacking": [0.5, 0.5], "overlap": 0.1})
+    scene, sample, _ = built(recipe, 0)
+    try:
+        label = render_label(scene, 71)
+        trees = trees_of(scene)
+        without_ties(lambda dx=0.0, dy=0.0: rays_seen(trees, sample, 71, dx, dy), label)
+    finally:
+        scene.remove()
+    assert len(np.unique(label)) > 5
+
+
+def test_wires_that_cross_stay_two_instances():
+    recipe = small_recipe(templates=[{"shape": "wire", "aspect": [60.0, 60.0], "size": {"median": 50.0, "spread": 1.0}}], arrangement={"coverage": [0.3, 0.3]})
+    scene, sample, _ = built(recipe, 1)
+    try:
+        label = render_label(scene, SIZE)
+    finally:
+        scene.remove()
+    from scipy import ndimage
+
+    # Straight wires: one that is in two pieces passes below another, which is whole there.
+    count = len(sample.particles["x_nm"])
+    pieces = [ndimage.label(label == k, np.ones((3, 3)))[1] for k in range(1, count + 1)]
+    assert count > 4 and max(pieces) > 1 and 1 in pieces
+
+
 @pytest.fixture
 def artists_mesh(tmp_path):
     """A lopsided, concave mesh with a modifier, as an artist might leave it, saved as .blend and .ply."""
@@ -135,7 +179,8 @@ def test_labels_of_an_artists_mesh_equal_ray_casting(artists_mesh, kind):
         try:
             assert {o.data.name.rsplit(" ", 1)[-1] for o in scene.particles} == {"grain", "ball"} or index
             label = render_label(scene, 101)
-            without_ties(lambda dx=0.0, dy=0.0: rays_seen(scene, sample, 101, dx, dy), label)
+            trees = trees_of(scene)
+            without_ties(lambda dx=0.0, dy=0.0: rays_seen(trees, sample, 101, dx, dy), label)
         finally:
             scene.remove()
     assert before == {k: len(getattr(bpy.data, k)) for k in before}
