@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ..files import written_whole
 
-PALETTE = np.array(
+_BASE = np.array(
     [
         (255, 92, 66),
         (64, 180, 255),
@@ -24,7 +24,10 @@ PALETTE = np.array(
     ],
     dtype=np.float32,
 )
-"""Colours of particles, RGB 0 to 255, light enough for dark micrographs."""
+PALETTE = np.concatenate([_BASE, 0.62 * _BASE, 0.5 * _BASE + 127.5]).astype(np.float32)
+"""Colours of particles, RGB 0 to 255, light enough for dark micrographs. The darker and paler ones from
+`PLENTY` on are for particles of a few pixels, which may have more than `PLENTY` neighbours."""
+PLENTY = len(_BASE)
 
 
 BAR_COLOUR, MEDIAN_COLOUR = "#3b7dd8", "#c2334d"
@@ -62,8 +65,8 @@ def colours(labels) -> np.ndarray:
 
     Greedy colouring, smallest degree last (Matula and Beck 1983), which needs at
     most six colours where the neighbourhoods can be drawn in the plane. Of the
-    colours that are free, one that no particle nearby has is taken if there is
-    any, and of these the one used least.
+    first `PLENTY` colours that are free, one that no particle nearby has is taken
+    if there is any, and of these the one used least.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def colours(labels) -> np.ndarray:
     for i in reversed(_smallest_degree_first(touching)):
         taken = {colour[other] for other in touching[i]}
         close = {colour[other] for other in near[i]}
-        colour[i] = min(range(len(PALETTE)), key=lambda c: (c in taken, c in close, used[c]))
+        colour[i] = min(range(len(PALETTE)), key=lambda c: (c in taken, c >= PLENTY, c in close, used[c]))
         used[colour[i]] += 1
     return np.array(colour)
 
@@ -140,6 +143,40 @@ def overlay(pixels, labels, *, opacity: float = 0.35) -> np.ndarray:
     weight = np.where(outline, 1.0, np.where(labels > 0, opacity, 0.0)).astype(np.float32)[..., None]
     relief = np.where(outline[..., None], 1.0, 0.35 + 0.65 * grey / 255)
     return np.round(grey * (1 - weight) + tint * relief * weight).clip(0, 255).astype(np.uint8)
+
+
+def tinted(labels, ground: int = 0) -> np.ndarray:
+    """Each particle in a colour that no neighbour has, on a ground of one grey; uint8 (H, W, 3)."""
+    palette = np.uint8(PALETTE[colours(labels)])
+    palette[0] = ground
+    return palette[labels]
+
+
+def roomiest(labels):
+    """Where a number fits best in each particle: the middle of the largest disc in it.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int (H, W), 0 background.
+
+    Returns
+    -------
+    numbers : numpy.ndarray
+        int (N,), rising.
+    x, y, radius : numpy.ndarray
+        float (N,), px.
+    """
+    labels = np.asarray(labels)
+    numbers = np.flatnonzero(np.bincount(labels.ravel(), minlength=1))
+    numbers = numbers[numbers > 0]
+    if not numbers.size:
+        return numbers, *np.zeros((3, 0))
+    padded = np.pad(labels, 1)
+    inner = (ndimage.minimum_filter(padded, 3) == padded) & (ndimage.maximum_filter(padded, 3) == padded)
+    depth = ndimage.distance_transform_edt(inner)[1:-1, 1:-1]
+    places = np.array(ndimage.maximum_position(depth + 1e-9, labels, numbers))
+    return numbers, places[:, 1].astype(float), places[:, 0].astype(float), depth[tuple(places.T)] + 0.5
 
 
 def size_histogram(path, table, *, title: str = ""):
@@ -215,8 +252,39 @@ SIZE_NAMES = {
 MODEL_COLOURS = {"normal": "#8a6fd1", "lognormal": "#c2334d", "bimodal": "#1f8f6b"}
 
 
-def distribution_picture(path, result: dict, *, size: str = "diameter", title: str = ""):
+def draw_distribution(axes, result: dict, *, size: str = "diameter"):
     """Draw a size distribution: histogram, kernel estimate and fits, the best by BIC as a full line.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    result : dict
+        From `distributions.distribution`.
+    size : str
+        Which size it is of; key of `SIZE_NAMES`.
+    """
+    unit = result["unit"]
+    if result["histogram"]:
+        edges, density = (np.array(result["histogram"][key]) for key in ("edges", "density"))
+        axes.stairs(density, edges, fill=True, color=BAR_COLOUR, alpha=0.45, label="histogram", zorder=2)
+    if result["kde"]:
+        axes.plot(result["grid"], result["kde"], color="#333333", linewidth=1.0, label="kernel estimate", zorder=3)
+    for name, fit in result["fits"].items():
+        if "density" in fit:
+            best = name == result["best"]
+            label = f"{name.replace('logn', 'log-n')}, KS p = {fit['ks_p']:.2f}" + (" (best by BIC)" if best else "")
+            style = {"linewidth": 1.8} if best else {"linewidth": 0.9, "linestyle": (0, (4, 2))}
+            axes.plot(result["grid"], fit["density"], color=MODEL_COLOURS[name], label=label, zorder=5 if best else 4, **style)
+    if not result["histogram"]:
+        axes.text(0.5, 0.5, "no whole particle", transform=axes.transAxes, ha="center", va="center", color="#888888")
+    axes.set_xlabel(f"{SIZE_NAMES[size]} / {unit}")
+    axes.set_ylabel(f"{result['weight']} density / {unit}$^{{-1}}$")
+    axes.grid(axis="y", color="#e3e3e3", linewidth=0.8, zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def distribution_picture(path, result: dict, *, size: str = "diameter", title: str = ""):
+    """Write `draw_distribution` with the summary values beside it.
 
     Parameters
     ----------
@@ -234,18 +302,8 @@ def distribution_picture(path, result: dict, *, size: str = "diameter", title: s
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    draw_distribution(axes, result, size=size)
     unit = result["unit"]
-    if result["histogram"]:
-        edges, density = (np.array(result["histogram"][key]) for key in ("edges", "density"))
-        axes.stairs(density, edges, fill=True, color=BAR_COLOUR, alpha=0.45, label="histogram", zorder=2)
-    if result["kde"]:
-        axes.plot(result["grid"], result["kde"], color="#333333", linewidth=1.0, label="kernel estimate", zorder=3)
-    for name, fit in result["fits"].items():
-        if "density" in fit:
-            best = name == result["best"]
-            label = f"{name.replace('logn', 'log-n')}, KS p = {fit['ks_p']:.2f}" + (" (best by BIC)" if best else "")
-            style = {"linewidth": 1.8} if best else {"linewidth": 0.9, "linestyle": (0, (4, 2))}
-            axes.plot(result["grid"], fit["density"], color=MODEL_COLOURS[name], label=label, zorder=5 if best else 4, **style)
     lines = [f"$N_p$ = {result['particles']}"]
     lines += [f"{result['cut']} cut by the border left out"] if result["cut"] else []
     for name, shown in (("d10", "$D_{10}$"), ("d50", "$D_{50}$"), ("d90", "$D_{90}$"), ("mean", "mean"), ("sd", "SD")):
@@ -268,11 +326,7 @@ def distribution_picture(path, result: dict, *, size: str = "diameter", title: s
     if axes.get_legend_handles_labels()[0]:
         axes.set_ylim(top=axes.get_ylim()[1] * 1.35)
         axes.legend(loc="upper left", fontsize=7, frameon=False)
-    axes.set_xlabel(f"{SIZE_NAMES[size]} / {unit}")
-    axes.set_ylabel(f"{result['weight']} density / {unit}$^{{-1}}$")
     axes.set_xlim(left=0)
-    axes.grid(axis="y", color="#e3e3e3", linewidth=0.8, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
     if title:
         axes.set_title(title, loc="left", fontsize=10, color="#555555", parse_math=False)
     with written_whole(path) as temporary:

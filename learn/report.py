@@ -1,80 +1,139 @@
-"""A report of a whole series in one HTML file: data set, training, segmentation, scores.
+"""A report of a series for a reader and a reviewer: images, particles, sizes, settings, where everything comes from.
 
-The file holds its pictures and its style sheet, needs nothing beside itself and
-prints well. Everything in it is read from the folders that the verbs write
-(`docs/architecture.md`).
+What is said is put together here as blocks; `document` makes one HTML file of
+them that needs nothing beside itself, `document_pdf` a PDF. Everything is read
+from the folders that the verbs write (`docs/architecture.md`).
 """
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 from dataclasses import dataclass, field
-from html import escape
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from .. import __version__
 from ..errors import NanosynthError, explained
-from ..files import read_json, read_lines, write_text
-from ..reporting import human_time
+from ..files import read_json, sha256, write_bytes, write_text
+from ..reporting import Reporter, human_time
 from ..synth.dataset import Dataset
-from .images import read_micrograph
-from .pictures import PALETTE, bins, colours
+from .distributions import FEWEST_IMAGES, WEIGHTS, Sample, distribution, sample_of
+from .document import (
+    ACCENT,
+    PAGE_PT,
+    SECOND,
+    SOFT,
+    Facts,
+    Heading,
+    Listing,
+    Mark,
+    Notices,
+    Paragraph,
+    Picture,
+    Plot,
+    Row,
+    Table,
+    encoded_jpeg,
+    encoded_png,
+    html,
+    plot_style,
+)
+from .images import read_labels, read_micrograph
+from .particles import read_table
+from .pictures import SIZE_NAMES, draw_distribution, overlay, roomiest, tinted
+from .run import Run
 
-PAIRS = 4
+PAIRS = 3
 EPOCHS = 6
-WIDEST = 1000
-"""Pictures wider than this (in px) are reduced; the originals lie in the result folders."""
+WIDE, WIDE_OF_MANY, MANY = 1600, 1000, 30
+"""Pictures wider than this (in px) are reduced, more so in a series of many; the originals lie in the result folders."""
+LEAST_PT, LARGEST_PT = 3.4, 7.0
+"""Numbers on particles, in print. A particle that has no room for the least goes without."""
+DIGIT = 0.6
+"""Width of a digit by its size."""
+SIZE_WORDS = {
+    "diameter": "equivalent circular diameter",
+    "sqrt_area": "square root of the projected area",
+    "max_feret": "maximum Feret diameter",
+    "min_feret": "minimum Feret diameter",
+    "length": "length along the skeleton",
+    "width": "width",
+}
+assert SIZE_WORDS.keys() == SIZE_NAMES.keys()
 
-INK, SOFT, ACCENT, SECOND = "#1d2935", "#66727f", "#1f5f8b", "#b5561c"
 
-
-def write_report(out_html, *, dataset=None, run=None, segmentation=(), evaluation=None, title="Nanosynth report", lead=""):
+def write_report(
+    out,
+    *,
+    segmentation=(),
+    dataset=None,
+    run=None,
+    evaluation=None,
+    title="Nanosynth report",
+    lead="",
+    size: str = "diameter",
+    border_correction: bool = False,
+    repeats: int = 1000,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+):
     """Write the report. Every part is optional; what is not given is left out.
 
     Parameters
     ----------
-    out_html : path-like
-        The file to be written.
-    dataset : path-like, optional
-        Folder of a synthetic data set.
-    run : path-like, optional
-        Folder of a training run.
+    out : path-like or sequence of path-like
+        Files to be written, each ending in .html or .pdf.
     segmentation : sequence of path-like
-        Folders that `segment` wrote.
+        Folders that `segment` wrote; together they are the series.
+    dataset, run : path-like, optional
+        Folder of a synthetic data set, of a training run.
     evaluation : dict, optional
         What `evaluation.evaluate_folders` returns.
     title, lead : str
         Headline, and a paragraph below it.
+    size, border_correction, repeats, seed
+        Of the size distributions; see `distributions.analyse`.
+    reporter : Reporter, optional
 
     Raises
     ------
     NanosynthError
-        If a folder is not what it should be.
+        If a folder is not what it should be, or a PDF is asked for and its packages are missing.
     """
+    outs = [Path(path) for path in ([out] if isinstance(out, (str, Path)) else out)]
+    for path in outs:
+        if path.suffix.lower() not in (".html", ".htm", ".pdf"):
+            raise NanosynthError(f"{path}: a report is an .html or a .pdf file.", "Let the name end in one of these.")
+    reporter = reporter or Reporter()
     data = Dataset.open(dataset) if dataset else None
     training = Training.read(run) if run else None
-    results = [result for folder in segmentation for result in read_results(folder)]
-    sections = [
-        synthetic_section(data) if data else "",
-        training_section(training) if training else "",
-        validation_section(training) if training and training.pictures else "",
-        real_section(results) if results else "",
-        size_section(results) if results else "",
-        score_section(evaluation) if evaluation else "",
-        provenance_section(data, training),
-    ]
-    page = PAGE.format(
-        title=escape(title),
-        style=STYLE,
-        lead=f'<p class="lead">{escape(lead)}</p>' if lead else "",
-        facts=facts(data, training, results, evaluation),
-        sections="\n".join(section for section in sections if section),
-    )
-    write_text(out_html, page)
+    series = read_series(segmentation)
+    reporter.started("report", text=f"Reporting on {len(series.images)} image{'s' * (len(series.images) != 1)}", images=len(series.images))
+    sizes = series_sizes(series, size, border_correction, repeats, seed, reporter) if series.images else None
+    blocks = [Paragraph(lead, "lead")] * bool(lead)
+    blocks += facts(data, training, series, sizes, evaluation)
+    remarks = notices(series, data=data, training=training, evaluation=evaluation)
+    blocks += [Notices(tuple(remarks))] * bool(remarks)
+    if series.images:
+        blocks += size_section(series, sizes, size)
+        for done, image in enumerate(series.images, 1):
+            blocks += image_blocks(image, sizes, size, first=done == 1, widest=WIDE if len(series.images) <= MANY else WIDE_OF_MANY)
+            reporter.progress(len(series.images) + done, 2 * len(series.images), image.name)
+    blocks += score_section(evaluation) if evaluation else []
+    blocks += synthetic_section(data) if data else []
+    blocks += training_section(training) if training else []
+    blocks += provenance_section(series, data, training)
+    for path in outs:
+        if path.suffix.lower() == ".pdf":
+            from .document_pdf import pdf
+
+            write_bytes(path, pdf(title, blocks))
+        else:
+            write_text(path, html(title, blocks))
+        reporter.artifact(path, "report")
+    reporter.done(out=[str(path) for path in outs], text=f"The report is {' and '.join(map(str, outs))}.")
 
 
 # What is read
@@ -84,44 +143,37 @@ def write_report(out_html, *, dataset=None, run=None, segmentation=(), evaluatio
 class Training:
     """A run, as the report needs it."""
 
-    info: dict
+    run: Run
     history: list
-    chosen: int | None
     pictures: dict[str, dict[int, Path]]
-    settings: str
+
+    @property
+    def info(self) -> dict:
+        return self.run.info
+
+    @property
+    def chosen(self) -> int | None:
+        selected = self.run.selected()
+        return selected["epoch"] if selected else None
 
     @classmethod
     def read(cls, folder) -> Training:
-        folder = Path(folder)
-        if not (folder / "run.json").is_file():
-            raise NanosynthError(f"{folder}: not a training run (it has no run.json).", "Name the folder that `train --out` wrote.")
+        run = Run.open(folder)
         pictures = {}
-        for path in sorted((folder / "validation").glob("*_*.png")):
+        for path in sorted((run.path / "validation").glob("*_*.png")):
             epoch, _, name = path.stem.partition("_")
             if epoch.isdigit():
                 pictures.setdefault(name, {})[int(epoch)] = path
-        selected = folder / "selected.json"
-        return cls(
-            info=read_json(folder / "run.json"),
-            history=read_lines(folder / "history.jsonl"),
-            chosen=read_json(selected)["epoch"] if selected.is_file() else None,
-            pictures=pictures,
-            settings=read_text(folder / "settings.toml"),
-        )
+        return cls(run, run.history(), pictures)
 
 
 @dataclass
-class Result:
-    """The segmentation of one image, as the report needs it."""
+class Found:
+    """The particles found in one image."""
 
     folder: Path
     info: dict
-    sizes: np.ndarray = field(repr=False)
-    """Square root of each particle's area, in `unit`, without those that the border cuts."""
-
-    @property
-    def name(self) -> str:
-        return self.info["name"]
+    name: str
 
     @property
     def nm_per_px(self) -> float | None:
@@ -131,99 +183,545 @@ class Result:
     def unit(self) -> str:
         return "nm" if self.nm_per_px else "px"
 
+    @cached_property
+    def table(self) -> dict:
+        return read_table(self.file("particles"))
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        return read_labels(self.file("instances"))
+
+    @cached_property
+    def lost(self) -> str:
+        """Why the micrograph itself cannot be shown; empty where it can."""
+        path = Path(self.info["image"])
+        if not path.is_file():
+            return f"{path} is no longer there"
+        if self.info.get("sha256") not in (None, sha256(path)):
+            return f"{path} has changed since it was segmented"
+        return ""
+
+    def pixels(self) -> np.ndarray:
+        """The whole micrograph, float32 (H, W) in [0, 1]."""
+        return read_micrograph(self.info["image"], crop_bottom=0).pixels
+
     def file(self, role) -> Path:
         return self.folder / self.info["files"][role]
 
 
-def read_results(folder) -> list[Result]:
-    """The images of a segmentation; those that could not be segmented are left out."""
-    folder = Path(folder)
-    index = folder / "segmentation.json"
-    if not index.is_file():
-        raise NanosynthError(f"{folder}: not a segmentation (it has no {index.name}).", "Name the folder that `segment --out` wrote.")
-    entries = [entry for entry in read_json(index)["images"] if "error" not in entry]
+@dataclass
+class Series:
+    """The images of one or several folders of results."""
+
+    images: list[Found] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    """What is said of each image that could not be segmented."""
+    records: dict[Path, dict] = field(default_factory=dict)
+    """Of each folder its segmentation.json."""
+
+
+def read_series(folders) -> Series:
+    series = Series()
+    for folder in map(Path, [folders] if isinstance(folders, (str, Path)) else folders):
+        index = folder / "segmentation.json"
+        if not index.is_file():
+            raise NanosynthError(f"{folder}: not a segmentation (it has no {index.name}).", "Name the folder that `segment --out` wrote.")
+        series.records[folder] = read_json(index)
+        for entry in series.records[folder]["images"]:
+            if "error" in entry:
+                series.failed.append(entry["error"])
+            else:
+                series.images.append(Found(folder, entry, entry["name"]))
+    names = [image.name for image in series.images]
+    for image in series.images:
+        if names.count(image.name) > 1:
+            image.name = f"{image.folder.name}/{image.name}"
+    return series
+
+
+# Notices
+
+
+def notices(series: Series, *, data=None, training=None, evaluation=None) -> list[str]:
+    """What does not fit together, or is not known; each a sentence for the top of the report."""
+    said = [f"Not in this report: {text}" for text in series.failed]
+    said += _models(series, data, training)
+    said += _settings(series)
+    unscaled = [image.name for image in series.images if not image.nm_per_px]
+    if unscaled and len(unscaled) == len(series.images):
+        said.append(
+            f"The scale of no image is known ({series.images[0].info['nm_per_px_source']}): all sizes are in pixels, "
+            "and pooling supposes one magnification."
+        )
+    elif unscaled:
+        said.append(
+            "; ".join(f"{image.name} has no scale ({image.info['nm_per_px_source']})" for image in series.images if not image.nm_per_px)
+            + ": sizes there are in pixels and not pooled with the others."
+        )
+    said += [f"{image.name}: the micrograph cannot be shown, since {image.lost}." for image in series.images if image.lost]
+    doubtful = [image.name for image in series.images if image.info["warnings"]]
+    if doubtful:
+        said.append(f"Doubts noted while segmenting stand beside the images: {listed(doubtful)}.")
+    if evaluation and series.images:
+        strange = sorted(set(evaluation["images"]) - {image.info["name"] for image in series.images})
+        if strange:
+            said.append(f"The scores are also of images that are not in this series: {listed(strange)}.")
+    return said
+
+
+def _models(series, data, training):
+    records = {folder.name: record for folder, record in series.records.items()}
+    kinds = {}
+    for name, record in records.items():
+        kinds.setdefault(_model_key(record.get("model", {})), []).append(name)
+    if len(kinds) > 1:
+        groups = "; ".join(f"{', '.join(names)}: {model_words(records[names[0]]['model'])}" for names in kinds.values())
+        yield f"The images were segmented by {len(kinds)} different models, so their sizes need not be comparable. {groups}."
+    versions = {record["versions"]["nanosynth"] for record in records.values()}
+    if len(versions) > 1:
+        yield f"The images were segmented by different versions of Nanosynth: {', '.join(sorted(versions))}."
+    if training:
+        info = training.info
+        for name, record in records.items():
+            model = record.get("model", {})
+            differing = [
+                word
+                for word, here, there in (
+                    ("data set", info["identity"]["data_set"], model.get("data_set")),
+                    ("seed", training.run.settings.seed, model.get("seed")),
+                    ("commit", info.get("commit"), model.get("commit")),
+                    ("command", info.get("command"), model.get("command")),
+                )
+                if here != there
+            ]
+            if differing:
+                yield (
+                    f"{name} was not segmented by the run shown here (their {listed(differing)} differ{'s' * (len(differing) == 1)}): "
+                    f"it was {model_words(model)}."
+                )
+            elif training.history and model.get("epoch") != training.run.serving_epoch():
+                yield f"{name} was segmented with epoch {model.get('epoch')} of the run shown here, whose chosen epoch is now {training.run.serving_epoch()}."
+    if data:
+        recipes = {record.get("model", {}).get("data_set", {}).get("recipe") for record in records.values()}
+        if training:
+            recipes.add(training.info["identity"]["data_set"]["recipe"])
+        if recipes - {data.info["recipe"]}:
+            yield "The synthetic data set shown here is of another recipe than the one the network was trained on."
+
+
+def _model_key(model):
+    return repr([model.get(key) for key in ("data_set", "seed", "commit", "command", "epoch")])
+
+
+def model_words(model: dict) -> str:
+    """A model in a few words."""
+    content = model.get("data_set", {}).get("content", "")[:8] or "not recorded"
+    return (
+        f"trained by '{model.get('command') or 'a command not recorded'}', epoch {model.get('epoch', '?')}, "
+        f"data set {content}, commit {(model.get('commit') or 'not recorded')[:10]}"
+    )
+
+
+def _settings(series):
+    """A sentence for each option of segment that is not the same for all images; the scale is told image by image."""
+    options = {image.name: image.info.get("options") for image in series.images}
+    lacking = [name for name, known in options.items() if known is None]
+    if lacking and len(lacking) < len(options):
+        yield f"The settings of {listed(lacking)} were not recorded."
+    known = {name: option for name, option in options.items() if option is not None}
+    for key in next(iter(known.values()), {}):
+        if key in ("nm_per_px", "scale_bar_nm"):
+            continue
+        values = {}
+        for name, option in known.items():
+            values.setdefault(repr(option.get(key)), []).append(name)
+        if len(values) > 1:
+            most = max(values, key=lambda value: len(values[value]))
+            rest = "; ".join(f"{value} for {listed(names)}" for value, names in values.items() if value != most)
+            yield f"Images were segmented with different settings: {key} = {most} for {len(values[most])} image{'s' * (len(values[most]) != 1)}, {rest}."
+
+
+def listed(names, most=6) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# Sizes
+
+
+@dataclass
+class Sizes:
+    """Size distributions by weight ("number", "area"): of each image, in the order of the series, and pooled."""
+
+    samples: list[Sample]
+    images: dict[str, dict[str, dict]]
+    pooled: dict[str, dict]
+    pooled_names: list[str]
+
+
+def series_sizes(series, size, border_correction, repeats, seed, reporter) -> Sizes:
+    samples = []
+    for image in series.images:
+        height, width = image.labels.shape if border_correction else (0, 0)
+        frame = (height - image.info["banner_px"], width) if border_correction else None
+        samples.append(sample_of(image.table, size=size, unit=image.unit, frame_px=frame))
+    unit = "nm" if any(image.unit == "nm" for image in series.images) else "px"
+    pooled = [(image.name, sample) for image, sample in zip(series.images, samples) if sample.unit == unit]
+    rng = np.random.default_rng(seed)
+    images = {}
+    for done, (image, sample) in enumerate(zip(series.images, samples), 1):
+        images[image.name] = {weight: distribution([sample], rng, weight=weight, repeats=repeats) for weight in WEIGHTS}
+        reporter.progress(done, 2 * len(samples), f"sizes of {image.name}")
+    whole = {weight: distribution([sample for _, sample in pooled], rng, weight=weight, repeats=repeats) for weight in WEIGHTS}
+    return Sizes(samples, images, whole, [name for name, _ in pooled])
+
+
+def size_section(series, sizes, size):
+    pooled = sizes.pooled["number"]
+    unit = pooled["unit"]
+    who = f"{len(sizes.pooled_names)} images pooled" if len(sizes.pooled_names) > 1 else sizes.pooled_names[0]
+    blocks = [
+        Heading("Size distribution"),
+        Paragraph(
+            f"Size is the {SIZE_WORDS[size]} of a particle's visible area. Particles that the image border cuts have no size of their own and are "
+            "left out of sizes, not of counts. By number each particle counts as one, by area as its projected area."
+        ),
+        Plot(
+            distribution_figure(sizes.pooled, size, 2.35, legend=True),
+            "Pooled size distribution by number and by area",
+            f"{who}: {pooled['particles']} whole particles, {pooled['cut']} cut by the border left out. Histogram, kernel estimate and fitted models; "
+            "the full line is the model of the lowest Bayes information criterion (BIC).",
+        ),
+    ]
+    for weight in WEIGHTS:
+        rows = [value_row(image.name, image.info["particles"], sizes.images[image.name][weight]) for image in series.images]
+        if len(series.images) > 1:
+            total = sum(image.info["particles"] for image in series.images if image.name in sizes.pooled_names)
+            rows.append(value_row(f"pooled ({len(sizes.pooled_names)})", total, sizes.pooled[weight]))
+        head = ("Image", "Found", "Whole", "Unit", "Mean", "SD", "D10", "D50", "D90", "Span", "Best fit")
+        blocks += [Heading(f"Summary values by {weight}", 3), Table(head, tuple(rows))]
+    resampled = "images" if pooled["resampled"] == "images" else "particles"
+    blocks.append(
+        Paragraph(
+            f"Below each value its 95 % interval, by bootstrap: of an image by resampling its particles, pooled by resampling {resampled}"
+            + ("" if resampled == "images" else f" (fewer than {FEWEST_IMAGES} images, so differences between images are not in it)")
+            + ". D10, D50, D90: 10, 50 and 90 % lie below. Span: (D90 − D10) / D50. Best fit by BIC; p is the chance of a Kolmogorov-Smirnov "
+            "distance as large, if the model were true, from simulated samples: a small p speaks against the model.",
+            "small",
+        )
+    )
+    rows = [
+        fit_row(weight, name, fit, sizes.pooled[weight]["best"] == name, unit)
+        for weight in WEIGHTS
+        for name, fit in sizes.pooled[weight]["fits"].items()
+    ]
+    blocks += [
+        Heading("Fits to the pooled sizes", 3),
+        Table(("By", "Model", "Parameters", "BIC", "KS distance", "p"), tuple(rows), left=(0, 1, 2)),
+    ]
+    remarks = {}
+    for name, result in [*((n, r["number"]) for n, r in sizes.images.items()), ("pooled", pooled)]:
+        for remark in result["remarks"]:
+            remarks.setdefault(remark, []).append(name)
+    if remarks:
+        blocks.append(Paragraph("Remarks. " + " ".join(f"{listed(names)}: {remark}." for remark, names in remarks.items()), "small"))
+    if any(len(image.table["area_px"]) for image in series.images):
+        blocks += shape_blocks(series)
+    return blocks
+
+
+def value_row(name, found, result):
+    def cell(key):
+        value = result["statistics"][key]
+        if value["value"] is None:
+            return "–"
+        form = ".3g" if key == "span" else ".4g"
+        return f"{value['value']:{form}}", "" if value["low"] is None else f"{value['low']:{form}}–{value['high']:{form}}"
+
+    best = result["best"]
+    fit = (best.replace("logn", "log-n"), f"p = {result['fits'][best]['ks_p']:.2f}") if best else "–"
+    return (name, f"{found}", f"{result['particles']}", result["unit"], *map(cell, ("mean", "sd", "d10", "d50", "d90", "span")), fit)
+
+
+def fit_row(weight, name, fit, best, unit):
+    model = name.replace("logn", "log-n")
+    if "reason" in fit:
+        return (weight, model, fit["reason"], "–", "–", "–")
+    p = fit["parameters"]
+    if name == "normal":
+        words = f"mean {p['mean']:.4g} {unit}, SD {p['sd']:.3g} {unit}"
+    elif name == "lognormal":
+        words = f"median {p['geometric_mean']:.4g} {unit}, geometric SD {p['gsd']:.3f}"
+    else:
+        words = "; ".join(
+            f"{share:.0%} at {middle:.4g} {unit}, geometric SD {gsd:.3f}"
+            for share, middle, gsd in zip(p["share"], p["geometric_mean"], p["gsd"])
+        )
+    return (weight, f"{model} (best)" if best else model, words, f"{fit['bic']:.0f}", f"{fit['ks']:.3f}", f"{fit['ks_p']:.2f}")
+
+
+SHAPES = {"circularity": "Circularity", "aspect_ratio": "Aspect ratio", "solidity": "Solidity", "convexity": "Convexity"}
+
+
+def shape_blocks(series):
+    """Medians of the shape descriptors of whole particles."""
+    rows = []
+    for image in series.images:
+        table = image.table
+        whole = ~table["on_border"]
+        cells = []
+        for key in SHAPES:
+            values = table[key][whole] if key in table else np.zeros(0)
+            values = values[np.isfinite(values)]
+            if values.size:
+                low, middle, high = np.percentile(values, [10, 50, 90])
+                cells.append((f"{middle:.3f}", f"{low:.3f}–{high:.3f}"))
+            else:
+                cells.append("–")
+        touching = f"{table['touching'].mean():.0%}" if table["touching"].size else "–"
+        rows.append((image.name, f"{np.count_nonzero(whole)}", *cells, touching))
     return [
-        Result(folder, entry, read_sizes(folder / entry["files"]["particles"], "nm" if entry["nm_per_px"] else "px")) for entry in entries
+        Heading("Shapes", 3),
+        Table(("Image", "Whole", *SHAPES.values(), "Touching"), tuple(rows)),
+        Paragraph(
+            "Median of the whole particles, below it from the 10th to the 90th percentile. Touching: share of all particles found that have "
+            "another one at most 2 px away. Definitions stand in Nanosynth's docs/measures.md, with the terms of ISO 9276-6.",
+            "small",
+        ),
     ]
 
 
-def read_sizes(path, unit) -> np.ndarray:
-    """Square roots of the areas in a particle table, of the particles that lie wholly in the image."""
-    with explained(path), open(path, newline="", encoding="utf-8") as file:
-        return np.array([float(row[f"sqrt_area_{unit}"]) for row in csv.DictReader(file) if row["on_border"] == "no"])
+def distribution_figure(results: dict, size: str, height: float, *, legend: bool):
+    """Distributions by number and by area side by side, as wide as the page; height in inches."""
+    from matplotlib.figure import Figure
+
+    with plot_style():
+        figure = Figure(figsize=(PAGE_PT / 72, height), layout="constrained")
+        for axes, (weight, result) in zip(figure.subplots(1, 2, sharex=True), results.items()):
+            draw_distribution(axes, result, size=size)
+            axes.set_title(f"by {weight}", loc="left")
+            axes.ticklabel_format(axis="y", scilimits=(-3, 3))
+            if legend and axes.get_legend_handles_labels()[0]:
+                axes.set_ylim(top=axes.get_ylim()[1] * 1.45)
+                axes.legend(loc="upper left", fontsize=5.5, frameon=False, labelspacing=0.25, handlelength=1.6, borderaxespad=0.1)
+            if result["histogram"]:
+                # From 0, unless the sizes are so alike that they would be a needle.
+                filled = np.flatnonzero(result["histogram"]["density"])
+                low, high = result["histogram"]["edges"][filled[0]], result["histogram"]["edges"][filled[-1] + 1]
+                axes.set_xlim(0 if low < 0.4 * high else low - 0.35 * (high - low), high + 0.2 * (high - low))
+    return figure
 
 
-def read_text(path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+# Images
 
 
-# Sections
+def image_blocks(image: Found, sizes: Sizes, size, *, first, widest):
+    """A page of the report: the numbered particles, the micrograph, the coloured components, the sizes."""
+    labels, info = image.labels, image.info
+    height, width = labels.shape
+    pixels = None
+    if not image.lost:
+        pixels = image.pixels()
+        if pixels.shape != labels.shape:
+            raise NanosynthError(
+                f"{info['image']}: {pixels.shape[1]} x {pixels.shape[0]} px, but its labels are {width} x {height} px.",
+                "Segment the image again.",
+            )
+    outlined = overlay(pixels, labels, opacity=0.12) if pixels is not None else read_picture(image.file("overlay"))
+    shown = encoded_jpeg(outlined, widest)
+    marks, left_out = number_marks(labels, shown[2] / width)
+    without = f" {left_out} {'is' if left_out == 1 else 'are'} too small to hold it." if left_out else ""
+    words = f"Particles found in {image.name}, outlined, with the numbers they have in its particle table.{without}"
+    half = widest // 2
+    pair = [
+        Picture(
+            *encoded_png(tinted(labels, 255), half),
+            f"Particles of {image.name} coloured",
+            "Components coloured: particles that touch never share a colour.",
+        )
+    ]
+    if pixels is not None:
+        grey = np.round(pixels * 255).astype(np.uint8)
+        pair.insert(0, Picture(*encoded_jpeg(grey, half), f"Micrograph {image.name}", "The micrograph as it is."))
+    blocks = [Heading("Images", page=True)] * first + [
+        Heading(image.name, 3, page=not first),
+        Paragraph(image_words(image, sizes.samples[list(sizes.images).index(image.name)]), "small"),
+    ]
+    blocks += [Notices(tuple(sentence(text) for text in info["warnings"]))] * bool(info["warnings"])
+    return blocks + [
+        Picture(*shown, f"Numbered particles of {image.name}", words, marks),
+        Row(tuple(pair)),
+        Plot(distribution_figure(sizes.images[image.name], size, 1.4, legend=False), f"Size distributions of {image.name}"),
+    ]
 
 
-def facts(data, training, results, evaluation) -> str:
+def image_words(image, sample) -> str:
+    info = image.info
+    height, width = image.labels.shape
+    banner = f", of which the lowest {info['banner_px']} rows are a banner" if info["banner_px"] else ""
+    scale = (
+        f"{info['nm_per_px']:.4g} nm per pixel ({info['nm_per_px_source']})"
+        if info["nm_per_px"]
+        else f"Scale not known ({info['nm_per_px_source']})"
+    )
+    touching = int(np.count_nonzero(image.table["touching"]))
+    return (
+        f"{width} × {height} px{banner}. {scale}. {info['particles']} particles: {sample.sizes.size} whole, {sample.cut} cut by the border, "
+        f"{touching} touching another. {zoom_words(info['scale'])}"
+    )
+
+
+def zoom_words(scale) -> str:
+    ways = {"search": "found by a search", "diameter": "from the given particle diameter", "nm per pixel": "from the nm per pixel"}
+    return f"Seen by the network at zoom {scale['zoom']:.3g}, {ways.get(scale['source'], scale['source'])}."
+
+
+def sentence(text) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def number_marks(labels, zoom: float) -> tuple[tuple[Mark, ...], int]:
+    """The numbers on a picture of the particles, and how many find no room.
+
+    Each stands in the largest disc in its particle. All are of one size where
+    they fit: nine of ten particles set it, within what can be read in print.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int (H, W).
+    zoom : float
+        Picture px per px of the labels.
+    """
+    numbers, x, y, radius = roomiest(labels)
+    if not numbers.size:
+        return (), 0
+    point = labels.shape[1] * zoom / PAGE_PT  # px of the picture to a point on paper
+    digits = np.array([len(str(number)) for number in numbers])
+    # The number's box lies in the disc, but for its corners.
+    fitting = 1.9 * radius * zoom / np.hypot(DIGIT * digits, 0.72)
+    usual = np.clip(np.percentile(fitting, 10), LEAST_PT * point, LARGEST_PT * point)
+    size = np.minimum(fitting, usual)
+    room = size >= LEAST_PT * point
+    marks = tuple(
+        Mark((a + 0.5) * zoom, (b + 0.5) * zoom, s, str(number)) for number, a, b, s in zip(numbers[room], x[room], y[room], size[room])
+    )
+    return marks, int(np.count_nonzero(~room))
+
+
+def read_picture(path) -> np.ndarray:
+    with explained(path), Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+# The other sections
+
+
+def facts(data, training, series, sizes, evaluation):
     """The few numbers at the top."""
     cells = []
+    if series.images:
+        total = sum(image.info["particles"] for image in series.images)
+        cells.append((f"{total:,}", f"particles in {len(series.images)} image{'s' * (len(series.images) != 1)}"))
+        unit, median = sizes.pooled["number"]["unit"], sizes.pooled["number"]["statistics"]["d50"]
+        if median["value"] is not None:
+            span = "" if median["low"] is None else f", 95 % interval {median['low']:.4g}–{median['high']:.4g}"
+            cells.append((f"{median['value']:.4g} {unit}", f"median size by number (D50){span}"))
+    if evaluation:
+        cells.append((f"{evaluation['overall']['instance_f1']:.3f}", "instance F1 against people's annotation"))
     if data:
         cells.append((f"{len(data.records)}", "synthetic pairs"))
     if training and training.history:
         cells.append((human_time(sum(line["seconds"] for line in training.history)), f"training, {len(training.history)} epochs"))
-    if results:
-        cells.append((f"{sum(result.info['particles'] for result in results):,}", f"particles in {len(results)} real images"))
-    if evaluation:
-        cells.append((f"{evaluation['overall']['instance_f1']:.3f}", "instance F1 against people's annotation"))
-    return "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in cells)
+    return [Facts(tuple(cells))] * bool(cells)
 
 
-def synthetic_section(data: Dataset) -> str:
+def score_section(evaluation):
+    names = {
+        "precision": "Precision", "recall": "Recall", "accuracy": "Accuracy", "f1": "F1", "iou": "IoU",
+        "instance_f1": "Instance F1", "ap50": "AP50", "n_truth": "Annotated", "n_predicted": "Found",
+    }  # fmt: skip
+    images = dict(evaluation["images"])
+    if len(images) > 1:
+        images["all together"] = evaluation["overall"]
+    rows = tuple((name, *(number(scores[key]) for key in names)) for name, scores in images.items())
+    return [
+        Heading("Scores"),
+        Paragraph(
+            "Compared with an annotation made by people, on valid pixels: precision to IoU by pixel, the others by particle. A particle counts as "
+            "found if it overlaps an annotated one with an intersection over union (IoU) of at least 0.5."
+        ),
+        Table(("Image", *names.values()), rows),
+    ]
+
+
+def number(value) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else f"{value}"
+
+
+def synthetic_section(data: Dataset):
     recipe = data.recipe
     indices = sorted(data.records)
-    shown = [indices[round(i)] for i in np.linspace(0, len(indices) - 1, min(PAIRS, len(indices)))]
-    rows = []
-    for index in shown:
+    blocks = [
+        Heading("Synthetic training data"),
+        Paragraph(
+            f"The network has seen rendered scenes only. The recipe {recipe.name} (seed {recipe.seed}) describes them; {len(indices)} scenes of "
+            f"{recipe.camera.image_px} × {recipe.camera.image_px} pixels were rendered with Blender {data.info['blender']}. Micrograph and labels "
+            "come from two renders of the same scene, so the labels need no annotation."
+        ),
+    ]
+    for place in np.linspace(0, len(indices) - 1, min(PAIRS, len(indices))):
+        index = indices[round(place)]
         image, label, instances = data.read(index)
         record = data.records[index]
-        count = len(record["particles"]["id"])
         side = record["nm_per_pixel"] * len(image)
-        caption = f"Scene {index}: {count} particles in a field of {side:.0f} nm, {record['nm_per_pixel']:.3g} nm per pixel."
-        rows.append(
-            '<div class="row three">'
-            + figure(jpeg(image), f"Synthetic micrograph of scene {index}", caption)
-            + figure(png(label), f"Training label of scene {index}", "Training label: particles white, opened where they touch.")
-            + figure(png(tinted(instances)), f"Instances of scene {index}", "Instances: every visible particle, whole.")
-            + "</div>"
+        words = f"Scene {index}: {len(record['particles']['id'])} particles in a field of {side:.0f} nm, {record['nm_per_pixel']:.3g} nm per pixel."
+        blocks.append(
+            Row(
+                (
+                    Picture(*encoded_jpeg(image, 700), f"Synthetic micrograph of scene {index}", words),
+                    Picture(
+                        *encoded_png(label, 700),
+                        f"Training label of scene {index}",
+                        "Training label: particles white, opened where they touch.",
+                    ),
+                    Picture(
+                        *encoded_png(tinted(instances, 255), 700),
+                        f"Instances of scene {index}",
+                        "Instances: every visible particle, whole.",
+                    ),
+                )
+            )
         )
-    text = (
-        f"<p>The network has seen rendered scenes only. The recipe <i>{escape(recipe.name)}</i> (seed {recipe.seed}) describes them; "
-        f"{len(indices)} scenes of {recipe.camera.image_px} × {recipe.camera.image_px} pixels were rendered with Blender {escape(str(data.info['blender']))}. "
-        "Micrograph and labels come from two renders of the same scene, so the labels need no annotation.</p>"
-    )
-    return section("Synthetic training data", text + "".join(rows))
+    return blocks
 
 
-def training_section(training: Training) -> str:
+def training_section(training: Training):
     history = training.history
     if not history:
-        return section("Training", "<p>No epoch is finished yet.</p>")
+        return [Heading("Training"), Paragraph("No epoch is finished yet.")]
     minutes = human_time(sum(line["seconds"] for line in history))
-    text = f"<p>{len(history)} epochs in {minutes}; the loss went from {history[0]['loss']:.3f} to {history[-1]['loss']:.3f}."
+    text = f"{len(history)} epochs in {minutes}; the loss went from {history[0]['loss']:.3f} to {history[-1]['loss']:.3f}."
     if training.chosen is not None:
         text += f" Epoch {training.chosen} was selected."
-    return section("Training", text + "</p>" + figure(curve_picture(training), "Loss by epoch", "Training loss by epoch.", "plot"))
-
-
-def validation_section(training: Training) -> str:
-    parts = [
-        "<p>Predictions on a real image that the network never trained on, drawn after each epoch. "
-        "They are what one selects an epoch by when there is no annotation: the micrograph, the probability, the particles found.</p>"
-    ]
+    blocks = [Heading("Training"), Paragraph(text), Plot(curve_figure(training), "Loss by epoch", "Training loss by epoch.")]
+    if training.pictures:
+        blocks += [
+            Heading("Validation by epoch"),
+            Paragraph(
+                "Predictions on real images that the network never trained on, drawn after each epoch: the micrograph, the probability, the "
+                "particles found. They are what one selects an epoch by when there is no annotation."
+            ),
+        ]
     for name, pictures in training.pictures.items():
-        shown = spread(sorted(pictures), EPOCHS, training.chosen)
-        cells = []
-        for epoch in shown:
+        blocks.append(Heading(name, 3))
+        for epoch in spread(sorted(pictures), EPOCHS, training.chosen):
             mark = " (selected)" if epoch == training.chosen else ""
-            cells.append(figure(jpeg(read_picture(pictures[epoch])), f"Prediction on {name} after epoch {epoch}", f"Epoch {epoch}{mark}"))
-        parts.append(f'<h3>{escape(name)}</h3>{"".join(cells)}')
-    return section("Validation by epoch", "".join(parts))
+            pixels = encoded_jpeg(read_picture(pictures[epoch]), 1400)
+            blocks.append(Picture(*pixels, f"Prediction on {name} after epoch {epoch}", f"Epoch {epoch}{mark}"))
+    return blocks
 
 
 def spread(epochs, count, chosen) -> list[int]:
@@ -240,300 +738,137 @@ def spread(epochs, count, chosen) -> list[int]:
     return sorted(shown)
 
 
-def real_section(results) -> str:
-    parts = ["<p>Each real micrograph with the particles that were found in it, neighbours in different colours.</p>"]
-    for result in results:
-        info = result.info
-        micrograph = read_micrograph(info["image"], crop_bottom=0)
-        pixels = np.round(micrograph.pixels * 255).astype(np.uint8)
-        notes = "".join(f" Doubt: {text}." for text in info["warnings"])
-        parts.append(
-            f'<article><h3>{escape(result.name)}</h3><div class="row two">'
-            + figure(jpeg(pixels), f"Micrograph {result.name}", f"{pixels.shape[1]} × {pixels.shape[0]} px. {scale_text(info)}")
-            + figure(
-                jpeg(read_picture(result.file("overlay"))),
-                f"Particles found in {result.name}",
-                f"{info['particles']} particles, found in {info['seconds']:.0f} s. {zoom_text(info)}{notes}",
-            )
-            + "</div></article>"
-        )
-    return section("Real micrographs", "".join(parts))
+def curve_figure(training: Training):
+    from matplotlib.figure import Figure
+
+    with plot_style():
+        figure = Figure(figsize=(PAGE_PT / 72, 2.1), layout="constrained")
+        axes = figure.add_subplot()
+        history = training.history
+        axes.plot([line["epoch"] for line in history], [line["loss"] for line in history], color=ACCENT, lw=1.4)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("training loss", color=ACCENT)
+        scored = [(line["epoch"], line["f1"]) for line in history if line.get("f1") is not None]
+        if scored:
+            right = axes.twinx()
+            right.plot(*zip(*scored, strict=True), color=SECOND, lw=1.2)
+            right.set_ylabel("validation F1", color=SECOND)
+            right.set_ylim(top=1)
+            right.spines["top"].set_visible(False)
+        if training.chosen is not None:
+            axes.axvline(training.chosen, color=SOFT, lw=1, ls=":")
+            place = (training.chosen, 1)
+            axes.annotate(f"epoch {training.chosen}", place, xycoords=("data", "axes fraction"), ha="center", va="bottom", color=SOFT)
+    return figure
 
 
-def scale_text(info) -> str:
-    if not info["nm_per_px"]:
-        return "Scale not known."
-    return f"{info['nm_per_px']:.4g} nm per pixel ({info['nm_per_px_source']})."
-
-
-def zoom_text(info) -> str:
-    scale = info["scale"]
-    how = {"search": "found by a search", "diameter": "from the given particle diameter", "nm per pixel": "from the nm per pixel"}[
-        scale["source"]
-    ]
-    return f"Zoom {scale['zoom']:.3g} {how}: particles of {scale['diameter_px']:.0f} px are brought to the training size."
-
-
-def size_section(results) -> str:
-    text = (
-        "<p>Size is the square root of a particle's visible area; particles cut by the image border are left out of sizes, "
-        "not of counts. The spread is half the distance of the 16th and 84th percentiles over the median.</p>"
-    )
-    rows = []
-    for result in results:
-        sizes = result.sizes
-        numbers = ["–"] * 3
-        if len(sizes):
-            low, median, high = np.percentile(sizes, [16, 50, 84])
-            numbers = [
-                f"{median:.1f} {result.unit}",
-                f"{2 / np.sqrt(np.pi) * median:.1f} {result.unit}",
-                f"{(high - low) / 2 / median:.0%}",
-            ]
-        rows.append([result.name, f"{result.info['particles']}", f"{len(sizes)}", *numbers])
-    header = ["Image", "Particles", "of them whole", "Median √area", "as diameter of a disc", "Spread"]
-    picture = figure(
-        size_picture(results), "Size distributions", "Number of particles by square root of area. The line marks the median.", "plot"
-    )
-    return section("Size distributions", text + picture + table(header, rows))
-
-
-def score_section(evaluation) -> str:
-    text = (
-        "<p>Compared with an annotation made by people, on valid pixels: precision to IoU by pixel, the others by particle. "
-        "A particle counts as found if it overlaps an annotated one with an intersection over union (IoU) of at least 0.5.</p>"
-    )
-    names = {
-        "precision": "Precision", "recall": "Recall", "accuracy": "Accuracy", "f1": "F1", "iou": "IoU",
-        "instance_f1": "Instance F1", "ap50": "AP50", "n_truth": "Annotated", "n_predicted": "Found",
-    }  # fmt: skip
-    images = dict(evaluation["images"])
-    if len(images) > 1:
-        images["all together"] = evaluation["overall"]
-    rows = [[name, *(number(scores[key]) for key in names)] for name, scores in images.items()]
-    return section("Scores", text + table(["Image", *names.values()], rows))
-
-
-def number(value) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else f"{value}"
-
-
-def provenance_section(data, training) -> str:
-    rows, texts = [], []
+def provenance_section(series: Series, data, training):
+    """Scale, settings, model, versions: what makes the numbers repeatable."""
+    blocks = [Heading("How the numbers were made")]
+    if series.images:
+        blocks += scale_blocks(series)
+        blocks += option_blocks(series)
+        for folder, record in _distinct_models(series):
+            blocks += model_blocks(folder, record, several=len({_model_key(r.get("model", {})) for r in series.records.values()}) > 1)
+    rows, listings = [("This report", f"Nanosynth {__version__}")], []
     if data:
-        rows += [["Nanosynth", data.info["nanosynth"]], ["Blender", str(data.info["blender"])], ["Recipe", data.info["recipe"][:16]]]
-        texts.append(("Recipe", read_text(data.path / "recipe.toml")))
+        rows += [
+            (
+                "Synthetic data set",
+                f"Nanosynth {data.info['nanosynth']}, Blender {data.info['blender']}, recipe {data.info['recipe'][:16]}, {len(data.records)} pairs",
+            ),
+        ]
+        listings.append(Listing("Recipe of the data set shown", read_text(data.path / "recipe.toml")))
     if training:
-        rows += [[f"Training: {name}", str(version)] for name, version in training.info.get("versions", {}).items()]
-        rows += [[f"Training: {name}", str(training.info[name])] for name in ("commit", "command") if training.info.get(name)]
-        texts.append(("Training settings", training.settings))
-    if not rows:
-        return ""
-    details = "".join(f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>" for name, text in texts if text)
-    return section("Versions and settings", f'<div class="plain">{table(["What", "Which"], rows)}</div>{details}')
+        info = training.info
+        rows.append(("Training run shown", ", ".join(f"{name} {version}" for name, version in info.get("versions", {}).items())))
+        rows += [(f"Training run, {name}", str(info[name])) for name in ("commit", "command") if info.get(name)]
+        listings.append(Listing("Training settings of the run shown", read_text(training.run.path / "settings.toml")))
+    if not series.images and not data and not training:
+        return []
+    return blocks + [Heading("Versions", 3), Table(("What", "Which"), tuple(rows), plain=True), *listings]
 
 
-# Plots
-
-
-def curve_picture(training: Training) -> str:
-    figure_, axes = plot(7.2, 2.6)
-    epochs = [line["epoch"] for line in training.history]
-    axes.plot(epochs, [line["loss"] for line in training.history], color=ACCENT, lw=1.4)
-    axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("training loss", color=ACCENT)
-    scored = [(line["epoch"], line["f1"]) for line in training.history if line.get("f1") is not None]
-    if scored:
-        right = axes.twinx()
-        right.plot(*zip(*scored, strict=True), color=SECOND, lw=1.2)
-        right.set_ylabel("validation F1", color=SECOND)
-        right.set_ylim(top=1)
-        right.spines["top"].set_visible(False)
-    if training.chosen is not None:
-        axes.axvline(training.chosen, color=SOFT, lw=1, ls=":")
-        axes.annotate(
-            f"epoch {training.chosen}", (training.chosen, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color=SOFT
+def scale_blocks(series):
+    rows = []
+    for image in series.images:
+        info = image.info
+        rows.append(
+            (
+                image.name,
+                f"{info['nm_per_px']:.5g}" if info["nm_per_px"] else "–",
+                info["nm_per_px_source"],
+                f"{info['scale']['zoom']:.3g}",
+                f"{info['seconds']:.1f} s",
+                info.get("sha256", "not recorded")[:12],
+            )
         )
-    return svg(figure_)
+    return [
+        Heading("Scale and origin of each image", 3),
+        Table(("Image", "nm per px", "Source of the scale", "Zoom", "Time", "SHA-256"), tuple(rows), left=(0, 2)),
+    ]
 
 
-def size_picture(results) -> str:
-    from matplotlib.figure import Figure
-
-    columns = min(3, len(results))
-    rows = -(-len(results) // columns)
-    with style():
-        figure_ = Figure(figsize=(2.9 * columns, 1.9 * rows), layout="constrained")
-        for place, result in enumerate(results, 1):
-            axes = figure_.add_subplot(rows, columns, place)
-            sizes = result.sizes
-            if len(sizes):
-                axes.hist(sizes, bins=bins(sizes), color=ACCENT, alpha=0.75, edgecolor="white", lw=0.4)
-                axes.axvline(np.median(sizes), color=SECOND, lw=1.2)
-            if not len(sizes) or sizes.min() < 0.4 * sizes.max():
-                axes.set_xlim(left=0)
-            axes.set_title(result.name, loc="left", color=INK)
-            axes.set_xlabel(f"√area ({result.unit})")
-            axes.yaxis.get_major_locator().set_params(integer=True)
-        return svg(figure_)
+def option_blocks(series):
+    options = [image.info["options"] for image in series.images if image.info.get("options")]
+    if not options:
+        return [
+            Heading("Settings of the segmentation", 3),
+            Paragraph("They were not recorded: the images were segmented by an older version."),
+        ]
+    rows = []
+    for key in options[0]:
+        values = list(dict.fromkeys(_value(option.get(key)) for option in options))
+        rows.append((key, ", ".join(values[:8]) + (" …" if len(values) > 8 else "")))
+    return [Heading("Settings of the segmentation", 3), Table(("Option", "Value"), tuple(rows), plain=True)]
 
 
-def plot(width, height):
-    from matplotlib.figure import Figure
-
-    with style():
-        figure_ = Figure(figsize=(width, height), layout="constrained")
-        return figure_, figure_.add_subplot()
+def _value(value):
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def style():
-    from matplotlib import rc_context
-
-    return rc_context({
-        "font.size": 8, "axes.edgecolor": SOFT, "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT, "axes.linewidth": 0.6,
-        "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
-        "svg.hashsalt": "nanosynth",
-    })  # fmt: skip
-
-
-def svg(figure_) -> str:
-    buffer = io.BytesIO()
-    with style():
-        figure_.savefig(buffer, format="svg", metadata={"Date": None})
-    return inline("svg+xml", buffer.getvalue())
+def _distinct_models(series):
+    seen = set()
+    for folder, record in series.records.items():
+        key = _model_key(record.get("model", {}))
+        if key not in seen:
+            seen.add(key)
+            yield folder, record
 
 
-# Pictures
+def model_blocks(folder, record, *, several):
+    model, trained = record.get("model", {}), record.get("training")
+    of = f" of {folder.name}" if several else ""
+    data_set = model.get("data_set", {})
+    rows = [
+        (
+            "Trained on",
+            f"{data_set.get('pairs', '?')} rendered pairs, recipe {data_set.get('recipe', '?')[:16]}, files {data_set.get('content', '?')[:16]}",
+        ),
+        ("Epoch", f"{model.get('epoch', '?')}, chosen by {model.get('chosen_by', '?')}"),
+        ("Seed", str(model.get("seed", "?"))),
+        ("Command", model.get("command") or "not recorded"),
+        ("Commit", model.get("commit") or "not recorded"),
+        ("Training software", ", ".join(f"{name} {version}" for name, version in model.get("versions", {}).items()) or "not recorded"),
+        ("Segmented with", ", ".join(f"{name} {version}" for name, version in record["versions"].items())),
+    ]
+    if trained:
+        median, spread_ = trained["diameter_px"]
+        nm = f", {trained['nm_per_px']:.3g} nm per pixel" if trained["nm_per_px"] else ""
+        rows.insert(
+            1, ("Particles it knows", f"median diameter {median:.3g} px as the network sees them{nm}; log-standard deviation {spread_:.2g}")
+        )
+    blocks = [Heading(f"Model{of}", 3), Table(("What", "Which"), tuple(rows), plain=True)]
+    if trained:
+        import tomli_w
+
+        blocks.append(Listing(f"Training settings of the model{of}", tomli_w.dumps(trained["settings"])))
+    if model.get("recipe"):
+        blocks.append(Listing(f"Recipe the model{of} was trained on", model["recipe"]))
+    return blocks
 
 
-def read_picture(path) -> np.ndarray:
-    with explained(path), Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def tinted(labels) -> np.ndarray:
-    """Each particle in a colour that no neighbour has, on black; uint8 (H, W, 3)."""
-    palette = np.uint8(PALETTE[colours(labels)])
-    palette[0] = 0
-    return palette[labels]
-
-
-def inline(kind, data) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def encoded(pixels, resample, kind, **options) -> str:
-    picture = Image.fromarray(pixels)
-    if picture.width > WIDEST:
-        picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)), resample)
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return inline(kind, buffer.getvalue())
-
-
-def jpeg(pixels) -> str:
-    return encoded(pixels, Image.Resampling.LANCZOS, "jpeg", quality=85)
-
-
-def png(pixels) -> str:
-    """For flat colours, which JPEG would fray."""
-    return encoded(pixels, Image.Resampling.NEAREST, "png", optimize=True)
-
-
-# HTML
-
-
-def section(title, body) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def figure(source, alternative, caption, kind="picture") -> str:
-    return f'<figure class="{kind}"><img src="{source}" alt="{escape(alternative)}"><figcaption>{escape(caption)}</figcaption></figure>'
-
-
-def table(header, rows) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-STYLE = """
-:root { color-scheme: light; --ink: #1d2935; --soft: #66727f; --line: #dde3e8; --accent: #1f5f8b; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #fff; color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 70rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; counter-reset: section; }
-header p.mark { margin: 0; color: var(--accent); font-size: .8rem; letter-spacing: .14em; text-transform: uppercase; }
-h1 { margin: .2rem 0 .8rem; font-size: 2.1rem; line-height: 1.2; font-weight: 600; letter-spacing: -.01em; }
-h2 { margin: 0 0 .6rem; padding-top: 1.1rem; border-top: 1px solid var(--line); font-size: 1.3rem; font-weight: 600; }
-h2::before { counter-increment: section; content: counter(section) "  "; white-space: pre; color: var(--accent); font-weight: 400; }
-h3 { margin: 1.2rem 0 .4rem; font-size: 1rem; font-weight: 600; }
-p { max-width: 46rem; margin: 0 0 1rem; }
-.lead { font-size: 1.1rem; color: var(--soft); }
-.facts { display: flex; flex-wrap: wrap; gap: .8rem 3rem; margin: 1.6rem 0 2.6rem; }
-.facts b { display: block; font-size: 1.7rem; font-weight: 600; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.facts span { color: var(--soft); font-size: .85rem; }
-section { margin-bottom: 2.6rem; }
-.row { display: grid; gap: .9rem; margin-bottom: .9rem; }
-.two { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-.three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
-figure { margin: 0; }
-.plot { max-width: 58rem; margin-bottom: 1rem; overflow-x: auto; }
-.plot img { min-width: 36rem; }
-img { display: block; width: 100%; height: auto; }
-figcaption { margin-top: .3rem; color: var(--soft); font-size: .82rem; line-height: 1.4; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem 1.4rem .3rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child, .plain th, .plain td { text-align: left; }
-.plain td:last-child { white-space: normal; overflow-wrap: anywhere; }
-th { color: var(--soft); font-weight: 500; }
-details { margin-top: .8rem; }
-summary { cursor: pointer; color: var(--accent); }
-pre { overflow-x: auto; padding: .8rem 1rem; background: #f5f7f9; font-size: .78rem; line-height: 1.45; }
-@media (max-width: 40rem) {
-  main { padding: 1.4rem 1rem 3rem; }
-  h1 { font-size: 1.6rem; }
-  .two { grid-template-columns: minmax(0, 1fr); }
-  .three { gap: .4rem; }
-  .three figcaption { font-size: .7rem; }
-  .facts { gap: .8rem 1.6rem; }
-}
-@media print {
-  @page { margin: 16mm; }
-  body { font-size: 10pt; }
-  main { max-width: none; padding: 0; }
-  .row, figure, tr, article { break-inside: avoid; }
-  h2, h3, section > p { break-after: avoid; }
-  .scroll, .plot { overflow: visible; }
-  .plot img { min-width: 0; }
-  table { font-size: 8.5pt; }
-  th, td { padding-right: 1rem; }
-  details:not([open]) { display: none; }
-}
-"""
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<header>
-<p class="mark">Nanosynth</p>
-<h1>{title}</h1>
-{lead}
-<div class="facts">{facts}</div>
-</header>
-{sections}
-</main>
-</body>
-</html>
-"""
+def read_text(path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

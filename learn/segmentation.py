@@ -304,7 +304,12 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     options, reporter, out = options or SegmentationOptions(), reporter or Reporter(), Path(out)
     images = list_images(paths)
     names = output_names(images)
-    record = {"versions": {"nanosynth": __version__, "python": platform.python_version()}, "model": model.provenance, "images": []}
+    record = {
+        "versions": {"nanosynth": __version__, "python": platform.python_version()},
+        "model": model.provenance,
+        "training": {"settings": to_dict(model.settings), "diameter_px": list(model.diameter_px), "nm_per_px": model.nm_per_px},
+        "images": [],
+    }
     entries = {entry["name"]: entry for entry in _former(out, record, reporter)}
 
     def keep_record():
