@@ -6,7 +6,7 @@ import bpy
 
 from . import operators, properties
 from .operators import state
-from .panels import PANELS
+from .panels import PANELS, plots
 from .panels import preferences as preferences_page
 
 PACKAGE = __package__
@@ -48,6 +48,7 @@ def unregister():
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
     operators.stop()
+    plots.stop()
     state.unregister()
     for cls in reversed(CLASSES):
         if cls.is_registered:

@@ -6,12 +6,14 @@ import functools
 
 import bpy
 
-from .. import __version__
+from .. import __version__, properties
 from ..doctor import examine
-from ..operators import state
+from ..errors import NanosynthError
+from ..operators import light, lines, preview, profiles, state, templates
 from ..operators.base import perhaps
-from ..synth.recipe import Arrangement, Camera, Degradation, Dirt, Light, Shader, Size, Substrate
-from .common import DONE, READY, WAITING, Step, fields, note, reading
+from ..synth.recipe import Arrangement, Camera, Degradation, Dirt, Light, Shader, Size, Substrate, Template
+from . import plots
+from .common import DONE, READY, WAITING, Step, fields, note, reading, sentence
 
 
 @functools.cache
@@ -48,6 +50,9 @@ class Project(Step):
         row.operator_menu_enum("nanosynth.use_preset", "preset", text="Preset", icon="PRESET")
         row.operator("nanosynth.load_recipe", text="Load", icon="FILE_FOLDER")
         row.operator("nanosynth.save_recipe", text="Save", icon="FILE_TICK")
+        row = layout.row()
+        row.enabled = bool(recipe.templates)
+        row.operator("nanosynth.reset_recipe", text="Reset Values", icon="LOOP_BACK").part = "all"
         layout.label(text=f"Nanosynth {__version__}")
 
 
@@ -56,9 +61,12 @@ class ReferenceList(bpy.types.UIList):
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_property, index):
         row = layout.row(align=True)
-        preview = item.image.preview.icon_id if item.image and item.image.preview else 0
-        row.label(text=item.name, icon_value=preview or 0, icon="NONE" if preview else "IMAGE_DATA")
-        row.label(text=f"{item.nm_per_px:.4g} nm/px" if item.nm_per_px else "no scale")
+        thumbnail = item.image.preview_ensure().icon_id if item.image else 0
+        if thumbnail:
+            row.template_icon(thumbnail, scale=2.0)
+        column = row.column(align=True)
+        column.label(text=item.name)
+        column.label(text=f"{item.nm_per_px:.4g} nm/px" if item.nm_per_px else "no scale yet")
 
 
 class References(Step):
@@ -70,30 +78,65 @@ class References(Step):
 
     def body(self, context, layout, scene):
         window = scene.nanosynth
-        row = layout.row()
-        row.template_list("NANOSYNTH_UL_references", "", window, "references", window, "reference_index", rows=3)
-        column = row.column(align=True)
-        column.operator("nanosynth.load_references", text="", icon="ADD")
-        column.operator("nanosynth.remove_reference", text="", icon="REMOVE")
         if not window.references:
             row = layout.row()
             row.scale_y = 1.4
             row.operator("nanosynth.load_references", icon="IMAGE_DATA")
             note(layout, "Or drop image files on the 3D view.", "INFO")
             return
+        row = layout.row()
+        row.template_list("NANOSYNTH_UL_references", "", window, "references", window, "reference_index", rows=2, maxrows=6)
+        column = row.column(align=True)
+        column.operator("nanosynth.load_references", text="", icon="ADD")
+        column.operator("nanosynth.remove_reference", text="", icon="REMOVE")
+        column.operator("nanosynth.show_reference", text="", icon="HIDE_OFF")
         reference = window.references[min(window.reference_index, len(window.references) - 1)]
         layout.prop(reference, "nm_per_px", text="Pixel size (nm)")
-        note(layout, f"Scale: {reference.scale_source}", "INFO")
-        layout.operator("nanosynth.show_reference", icon="HIDE_OFF")
+        note(layout, sentence(reference.scale_source), "CHECKMARK" if reference.nm_per_px else "INFO")
+        row = layout.row(align=True)
+        row.operator("nanosynth.find_scale_bar", icon="VIEWZOOM")
+        row.operator("nanosynth.draw_line", text="Draw over Bar", icon="GREASEPENCIL").target = "scale"
 
 
 class TemplateList(bpy.types.UIList):
     bl_idname = "NANOSYNTH_UL_templates"
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_property, index):
+        total = sum(template.weight for template in data.templates)
         row = layout.row(align=True)
-        row.prop(item, "name", text="", emboss=False, icon="MESH_UVSPHERE" if item.shape == "sphere" else "MESH_DATA")
+        row.prop(item, "name", text="", emboss=False, icon="MESH_UVSPHERE" if "sphere" in item.shape else "MESH_DATA")
         row.label(text=f"{item.size.median:.4g} nm")
+        row.label(text=f"{item.weight / total:.0%}" if total else "")
+
+
+FORMS = {
+    "stretch": {"sphere", "core_shell", "rough_sphere", "hollow_sphere", "mesh"},
+    "variants": {"rough_sphere", "hollow_sphere", "grain", "bipyramid", "cube", "platelet", "rod"},
+    "aspect": {"grain", "bipyramid", "cube", "platelet", "rod", "wire"},
+    "roundness": {"grain", "bipyramid", "cube", "platelet", "rod", "wire"},
+    "faces": {"grain"},
+    "irregularity": {"grain", "bipyramid", "cube", "platelet"},
+    "relief": {"rough_sphere", "grain", "bipyramid", "cube", "platelet"},
+    "sides": {"rod", "wire"},
+    "tip": {"rod", "wire"},
+    "bend": {"rod", "wire"},
+    "wall": {"hollow_sphere"},
+    "opening": {"hollow_sphere"},
+    "core": {"core_shell"},
+    "core_contrast": {"core_shell"},
+    "mesh": {"mesh"},
+    "object": {"mesh"},
+}
+"""The shapes to which a template's field matters; one that is not named here matters to all."""
+SIZES = {
+    "second_median": {"bimodal"},
+    "second_spread": {"bimodal"},
+    "second_share": {"bimodal"},
+    "measured": {"list"},
+    "median": {"lognormal", "normal", "uniform", "bimodal"},
+    "spread": {"lognormal", "normal", "uniform", "bimodal"},
+}
+"""The distributions to which a field of the sizes matters."""
 
 
 class Templates(Step):
@@ -115,12 +158,37 @@ class Templates(Step):
             note(layout, "Add a particle, or use a mesh of your own.", "INFO")
             return
         template = recipe.templates[min(window.template_index, len(recipe.templates) - 1)]
-        if template.shape == "mesh":
-            layout.prop(template, "mesh")
-            layout.prop(template, "object")
-        layout.prop(template, "weight", text="Weight")
-        layout.prop(template, "stretch", text="Stretch")
-        fields(layout.column(), template.size, Size)
+        layout.prop(template, "shape")
+        other = {name for name, shapes in FORMS.items() if template.shape not in shapes}
+        fields(layout.column(), template, Template, skip={"name", "shape", *other})
+        layout.operator("nanosynth.edit_template", icon="EDITMODE_HLT")
+
+
+class Sizes(bpy.types.Panel):
+    """The size distribution of the chosen template."""
+
+    bl_idname = "NANOSYNTH_PT_sizes"
+    bl_label = "Sizes"
+    bl_parent_id = Templates.bl_idname
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Nanosynth"
+
+    @classmethod
+    def poll(cls, context):
+        return bool(state.home(context).nanosynth_recipe.templates)
+
+    def draw(self, context):
+        layout, scene = self.layout, state.home(context)
+        layout.use_property_split, layout.use_property_decorate = True, False
+        size = templates.chosen(scene).size
+        try:
+            layout.template_icon(plots.size_icon(properties.from_properties(Size, size)), scale=9.0)
+        except NanosynthError as error:
+            note(layout, str(error), "ERROR")
+        other = {name for name, kinds in SIZES.items() if size.distribution not in kinds}
+        fields(layout.column(), size, Size, skip=other)
+        layout.operator("nanosynth.load_sizes", icon="FILE_FOLDER")
 
 
 class Section(Step):
@@ -140,11 +208,35 @@ class Part(bpy.types.Panel):
     bl_category = "Nanosynth"
     bl_options = {"DEFAULT_CLOSED"}
 
+    def draw_header_preset(self, context):
+        row = self.layout.row()
+        row.emboss = "NONE"
+        row.operator("nanosynth.reset_recipe", text="", icon="LOOP_BACK").part = self.section
+
     def draw(self, context):
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        fields(layout.column(), getattr(state.home(context).nanosynth_recipe, self.section), self.kind)
+        scene = state.home(context)
+        fields(layout.column(), getattr(scene.nanosynth_recipe, self.section), self.kind)
+        if self.section == "light":
+            lamp(layout, scene)
+
+
+def lamp(layout, scene):
+    """The light of the preview."""
+    tuning = scene.nanosynth_tuning
+    box = layout.box()
+    box.label(text="In the preview: your own light" if tuning.own_light else "In the preview: as drawn", icon="LIGHT_SUN")
+    column = box.column(align=True)
+    for name in light.VALUES:
+        column.prop(tuning, name, slider=True)
+    row = box.row(align=True)
+    row.operator("nanosynth.show_light", icon="OUTLINER_OB_LIGHT")
+    again = row.row(align=True)
+    again.enabled = tuning.own_light
+    again.operator("nanosynth.release_light", icon="LOOP_BACK")
+    box.operator("nanosynth.use_light", icon="IMPORT")
 
 
 class Look(Section):
@@ -152,7 +244,36 @@ class Look(Section):
     bl_label = "Shader & Light"
 
     def body(self, context, layout, scene):
-        preview(layout, scene)
+        live(layout, scene)
+
+
+class Profile(bpy.types.Panel):
+    """Intensity along lines over reference and preview."""
+
+    bl_idname = "NANOSYNTH_PT_profile"
+    bl_label = "Intensity Profile"
+    bl_parent_id = Look.bl_idname
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Nanosynth"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        layout, scene = self.layout, state.home(context)
+        layout.use_property_split, layout.use_property_decorate = True, False
+        own = scene.nanosynth_lines
+        row = layout.row(align=True)
+        for target, words in (("reference", "On Reference"), ("preview", "On Preview")):
+            part = row.row(align=True)
+            part.enabled = lines.image_of(scene, target) is not None
+            icon = "CHECKMARK" if lines.drawn(getattr(own, target)) else "GREASEPENCIL"
+            part.operator("nanosynth.draw_line", text=words, icon=icon).target = target
+        layout.prop(own, "width", text="Width (px)")
+        row = layout.row(align=True)
+        row.operator("nanosynth.plot_profile", icon="GRAPH")
+        row.operator("nanosynth.export_profile", text="", icon="EXPORT")
+        if not profiles.PlotProfile.poll(context):
+            note(layout, "Draw a line over the reference and one over the preview, then plot the intensities along them together.", "INFO")
 
 
 class Scene(Section):
@@ -160,22 +281,28 @@ class Scene(Section):
     bl_label = "Scene"
 
     def body(self, context, layout, scene):
-        preview(layout, scene)
+        live(layout, scene)
         row = layout.row()
         row.enabled = not perhaps(state.recipe_of, scene)
         row.operator("nanosynth.open_scene", icon="SCENE_DATA")
 
 
-def preview(layout, scene):
+def live(layout, scene):
+    """The live preview, and which scene it shows."""
     window = scene.nanosynth
     reason = perhaps(state.recipe_of, scene)
     layout.prop(window, "scene_index", text="Scene")
     layout.prop(window, "preview_px", text="Preview (px)")
     row = layout.row()
-    row.enabled = not reason
-    row.operator("nanosynth.preview_scene", icon="RENDER_STILL")
-    if reason:
-        note(layout, reason, "INFO")
+    row.scale_y = 1.4
+    if preview.Live.on:
+        row.operator("nanosynth.stop_preview", icon="PAUSE", depress=True)
+        note(layout, preview.status(), "RENDER_STILL")
+    else:
+        row.enabled = not reason
+        row.operator("nanosynth.start_preview", icon="PLAY")
+    if preview.Live.error or reason:
+        note(layout, preview.Live.error or reason, "ERROR" if preview.Live.error else "INFO")
 
 
 def _parts(parent, *sections):
@@ -202,8 +329,10 @@ PANELS = (
     References,
     TemplateList,
     Templates,
+    Sizes,
     Look,
     *_parts(Look, ("shader", Shader), ("substrate", Substrate), ("light", Light), ("degradation", Degradation)),
+    Profile,
     Scene,
     *_parts(Scene, ("arrangement", Arrangement), ("dirt", Dirt), ("camera", Camera)),
 )

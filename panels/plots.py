@@ -1,0 +1,94 @@
+"""Small pictures in panels, drawn when what they show has changed."""
+
+from __future__ import annotations
+
+import bpy
+import bpy.utils.previews
+import numpy as np
+
+from ..fields import to_dict
+from ..synth.sampling import draw_diameters
+
+SIDE = 256
+"""Of a picture, px: icons are square."""
+DRAWS = 20_000
+BAR, AXIS, WORDS = (91, 155, 232, 255), (150, 150, 150, 255), (200, 200, 200, 255)
+_icons = None
+_shown: dict[str, object] = {}
+
+
+def icon(name: str, key, make) -> int:
+    """The icon of a picture for `layout.template_icon`.
+
+    Parameters
+    ----------
+    name : str
+        The place in the window that it is for.
+    key
+        What the picture depends on; it is made anew when this has changed.
+    make : callable
+        Without arguments; returns (H, W, 4) uint8, row 0 at the top.
+    """
+    global _icons
+    if _icons is None:
+        _icons = bpy.utils.previews.new()
+    if name not in _icons:
+        _icons.new(name)
+        _shown.pop(name, None)
+    if _shown.get(name) != key:
+        pixels = make()
+        _icons[name].image_size = pixels.shape[1], pixels.shape[0]
+        _icons[name].image_pixels_float.foreach_set((pixels[::-1].astype(np.float32) / 255).ravel())
+        _shown[name] = key
+    return _icons[name].icon_id
+
+
+def size_plot(size) -> np.ndarray:
+    """The distribution of a template's sizes.
+
+    Parameters
+    ----------
+    size : synth.recipe.Size
+
+    Returns
+    -------
+    ndarray (H, W, 4) uint8
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    drawn = draw_diameters(size, DRAWS, np.random.default_rng(0))
+    low, high = np.percentile(drawn, [0.1, 99.9])
+    margin = max(0.08 * (high - low), 0.02 * high)
+    low, high = max(low - margin, 0.0), high + margin
+    width, height, sharp = SIDE, SIDE * 7 // 16, 2
+    counts, _ = np.histogram(drawn, bins=64, range=(low, high))
+    canvas = Image.new("RGBA", (sharp * width, sharp * height), (0, 0, 0, 0))
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(13 * sharp)
+    bottom = sharp * (height - 20)
+    for k, share in enumerate(counts / counts.max()):
+        x = sharp * width * k / len(counts)
+        pen.rectangle([x, bottom - share * (bottom - 4 * sharp), x + sharp * width / len(counts) - 1, bottom], fill=BAR)
+    pen.line([(0, bottom), (sharp * width, bottom)], fill=AXIS, width=sharp)
+    for value, at, anchor in ((low, 0, "lb"), (float(np.median(drawn)), None, "mb"), (high, sharp * width, "rb")):
+        at = sharp * width * (value - low) / (high - low) if at is None else at
+        pen.text(
+            (min(max(at, 60 * sharp), sharp * (width - 60)) if anchor == "mb" else at, sharp * height),
+            f"{value:.3g}",
+            fill=WORDS,
+            font=font,
+            anchor=anchor,
+        )
+    return np.asarray(canvas.resize((width, height), Image.Resampling.BOX))
+
+
+def size_icon(size) -> int:
+    return icon("sizes", to_dict(size), lambda: size_plot(size))
+
+
+def stop():
+    """Forget all pictures; for unregistering."""
+    global _icons
+    if _icons is not None:
+        bpy.utils.previews.remove(_icons)
+        _icons = None
+    _shown.clear()
