@@ -401,19 +401,18 @@ def lay_wire(ground: Ground, draft: Draft, rng):
     a, b = np.mgrid[-n : n + 1, -n : n + 1]
     ball = np.hypot(a, b) * ground.pitch <= radius
     lift = np.sqrt(radius**2 - (np.hypot(a, b)[ball] * ground.pitch) ** 2)
-    asked = (ground.height[cells[:, :1] + a[ball], cells[:, 1:] + b[ball]] + lift).max(1)
+    under = cells[:, :1] + a[ball], cells[:, 1:] + b[ball]
+    asked = (ground.height[under] + lift).max(1)
     apart = (np.arange(len(flat))[:, None] - np.arange(len(flat))) * step
     z = np.maximum((asked[None] - STIFFNESS / (2 * radius) * apart**2).max(1), radius)
     points = rounded(np.column_stack([flat, z]), 3)
-    vertices, triangles, _ = tube(Path(points / radius), template, rng)
+    vertices, triangles, _, _ = tube(Path(points / radius), template, rng)
     centre = rounded(points[len(points) // 2], 3)
-    shape = Shape(vertices - centre / radius, triangles, elongated=True)
-    body = body_of(shape.vertices * radius, ground.pitch)
-    ground.add(body, tuple(np.rint(centre[:2] / ground.pitch).astype(int) + ground.middle), float(centre[2]))
+    np.maximum.at(ground.height, under, (points[:, 2:] + lift).astype(np.float32))
     return {
         "centre": tuple(centre),
         "quaternion": np.array([1.0, 0.0, 0.0, 0.0]),
         "on_substrate": bool(asked.min() <= radius * 1.01),
-        "area": body.area,
-        "shape": shape,
+        "area": 2 * radius * step * len(flat),
+        "shape": Shape(vertices - centre / radius, triangles, elongated=True),
     }

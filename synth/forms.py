@@ -26,6 +26,12 @@ ANATASE = np.radians(68.3)
 """Angle between the {101} faces of anatase and its basal plane (from a = 0.3785 nm, c = 0.9514 nm)."""
 
 
+SHARP = 15.0
+"""Exponent of the smoothed Wulff construction above which edges are sharp."""
+AROUND = 30
+"""Vertices around a rod or wire: a multiple of 5, 6 and 3, so that most prisms' edges are among them."""
+
+
 def draw_forms(template: Template, rng: np.random.Generator) -> list[Shape]:
     """The forms that a scene's particles of a built-in template share.
 
@@ -51,7 +57,8 @@ def faceted(template: Template, rng) -> Shape:
     normals, distances = FACES[template.shape](template, aspect, rng)
     distances = distances * np.clip(1 + rng.uniform(*template.irregularity) * rng.standard_normal(len(distances)), 0.5, 1.5)
     sharpness = sharpness_of(rng.uniform(*template.roundness))
-    directions, triangles = icosphere(5)
+    # Sharp edges need a finer mesh than round ones.
+    directions, triangles = icosphere(5 if sharpness > SHARP else 4)
     # Each direction's own largest term is taken out of the sum: no power overflows.
     terms = np.maximum(directions @ normals.T, 0) / distances
     largest = terms.max(1)
@@ -168,10 +175,10 @@ def _skin(rings, first, last):
 
 def cross_section(template: Template, rng):
     """Outline of a rod or wire: angles (m,) and distances (m,), of the area of the unit circle, and its faces' angles."""
-    angle = np.arange(48) * 2 * np.pi / 48
+    angle = np.arange(AROUND) * 2 * np.pi / AROUND
     sides = template.sides
     if sides < 3:
-        return angle, np.ones(48), np.arange(12) * np.pi / 6
+        return angle, np.ones(AROUND), np.arange(12) * np.pi / 6
     faces = np.arange(sides) * 2 * np.pi / sides
     sharpness = sharpness_of(rng.uniform(*template.roundness))
     outline = (np.maximum(np.cos(angle[:, None] - faces), 0) ** sharpness).sum(1) ** (-1 / sharpness)
@@ -190,13 +197,13 @@ def tube(centreline, template: Template, rng):
 
     Returns
     -------
-    vertices, triangles, angles of the cross-section's faces
+    vertices, triangles, points that cover the surface, angles of the cross-section's faces
     """
     half = centreline.half_length
     cap = min(rng.uniform(*template.tip), 0.9 * half)
     angle, outline, faces = cross_section(template, rng)
     slope = np.linspace(0, np.pi / 2, 9)[1:-1]  # the ends are half ellipsoids
-    body = np.linspace(-(half - cap), half - cap, max(2, int(np.ceil(2 * (half - cap) / 0.35))))
+    body = np.linspace(-(half - cap), half - cap, max(2, int(np.ceil(2 * (half - cap) / 0.8))))
     along = np.concatenate([-(half - cap) - cap * np.cos(slope), body, half - cap + cap * np.cos(slope[::-1])])
     thick = np.concatenate([np.sin(slope), np.ones(len(body)), np.sin(slope[::-1])])
     points, tangents, normals = centreline(along)
@@ -208,7 +215,8 @@ def tube(centreline, template: Template, rng):
         + (ring * np.sin(angle))[..., None] * binormals[:, None]
     )
     ends, _, _ = centreline(np.array([-half, half]))
-    return *_skin(rings, *ends), faces
+    between = [rings[:-1] + share * (rings[1:] - rings[:-1]) for share in (0, 0.25, 0.5, 0.75)]
+    return *_skin(rings, *ends), np.concatenate([*(b.reshape(-1, 3) for b in between), ends]), faces
 
 
 class Arc:
@@ -231,9 +239,9 @@ class Arc:
 def rod(template: Template, rng) -> Shape:
     """A rod along z, round or prismatic, straight or bent, that lies on its side."""
     arc = Arc(rng.uniform(*template.aspect), np.radians(rng.uniform(*template.bend)))
-    vertices, triangles, faces = tube(arc, template, rng)
-    vertices = vertices - vertices.mean(0)
+    vertices, triangles, cover, faces = tube(arc, template, rng)
+    middle = vertices.mean(0)
     if arc.bend > 0.1:  # a bent rod lies flat
         faces = np.array([0.5, 1.5]) * np.pi
     sides = np.stack([np.cos(faces), np.sin(faces), np.zeros(len(faces))], 1)
-    return Shape(vertices, triangles, rests=(sides, np.full(len(sides), 1 / len(sides))), elongated=True)
+    return Shape(vertices - middle, triangles, rests=(sides, np.full(len(sides), 1 / len(sides))), elongated=True, cover=cover - middle)

@@ -35,6 +35,8 @@ class Shape:
         Whether it is a rod along z, which tilts where it lies across others.
     smooth : bool
         Whether its normals are those of a curved surface.
+    cover : ndarray (N, 3) or None
+        Points that cover the surface more evenly than the vertices do.
     """
 
     vertices: np.ndarray
@@ -43,6 +45,7 @@ class Shape:
     rests: tuple | None = None
     elongated: bool = False
     smooth: bool = True
+    cover: np.ndarray | None = None
 
     @cached_property
     def hull(self):
@@ -53,6 +56,8 @@ class Shape:
     @cached_property
     def surface(self) -> np.ndarray:
         """Points (N, 3) that cover the surface, about 2500 to a compact shape."""
+        if self.cover is not None:
+            return self.cover
         if self.smooth:
             # An icosphere's first vertices are those of a coarser one.
             return self.vertices[:2562] if len(self.vertices) in (10_242, 40_962) else self.vertices
@@ -82,11 +87,13 @@ class Shape:
         share = np.bincount(where.ravel(), area, len(normals))
         return normals, share / share.sum()
 
+    @cached_property
+    def _reach(self) -> float:
+        return 1.0 if self.sphere else float(np.sqrt((self.vertices**2).sum(1).max()))
+
     def reach(self, stretch: float) -> float:
-        """Radius of the sphere around the origin that holds the stretched shape."""
-        if self.sphere:
-            return float(max(stretching(stretch)))
-        return float(np.linalg.norm(self.hull_vertices * stretching(stretch), axis=1).max())
+        """Radius of a sphere around the origin that holds the stretched shape."""
+        return self._reach * float(max(stretching(stretch)))
 
     def height(self, rotation: np.ndarray, stretch: float) -> float:
         """How far the turned and stretched shape reaches below its centre.

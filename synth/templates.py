@@ -105,6 +105,5 @@ def build_mesh(name: str, shape: shapes.Shape) -> bpy.types.Mesh:
     mesh.polygons.add(len(triangles))
     mesh.polygons.foreach_set("loop_start", np.arange(0, triangles.size, 3, dtype=np.int32))
     mesh.update(calc_edges=True)
-    mesh.polygons.foreach_set("use_smooth", np.full(len(triangles), shape.smooth))
-    mesh.update()
+    mesh.shade_smooth() if shape.smooth else mesh.shade_flat()
     return mesh
