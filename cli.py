@@ -22,7 +22,7 @@ from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-NEEDS = {"generate": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib", "compare": "keras"}
+NEEDS = {"generate": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib", "compare": "keras", "cross-validate": "keras"}
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "sklearn", "keras", "tensorflow")
 
 
@@ -107,7 +107,7 @@ def evaluate(arguments, reporter):
         valid=arguments.valid,
         exclude=arguments.exclude,
         probability=arguments.probability,
-        nm_per_px=arguments.nm_per_px,
+        nm_per_px=stated_scale(arguments),
         repeats=arguments.repeats,
     )
     for path in arguments.out:
@@ -154,6 +154,42 @@ def compare(arguments, reporter):
         print(report(record))
 
 
+def cross_validate(arguments, reporter):
+    from .learn.crossvalidation import cross_validate, table_text
+    from .learn.settings import TrainingSettings, read_settings
+
+    result = cross_validate(
+        arguments.images,
+        arguments.truth,
+        arguments.out,
+        changed(read_settings(arguments.preset), given(arguments, TrainingSettings)),
+        valid=arguments.valid,
+        folds=arguments.folds,
+        model=arguments.model,
+        scale=arguments.scale,
+        nm_per_px=stated_scale(arguments),
+        command=arguments.command_line,
+        reporter=reporter,
+    )
+    if not arguments.json:
+        print(table_text(result), end="")
+
+
+def stated_scale(arguments):
+    """What --nm-per-px or --scale-file says."""
+    from .learn.metadata import ScaleFile
+
+    if arguments.scale_file and arguments.nm_per_px:
+        raise NanosynthError("--nm-per-px and --scale-file both state the scale.", "Give one of them.")
+    return ScaleFile(arguments.scale_file) if arguments.scale_file else arguments.nm_per_px
+
+
+def add_scale(add, doc):
+    """The two flags by which the scale is stated."""
+    add("--nm-per-px", type=float, metavar="X", help=doc)
+    add("--scale-file", type=Path, metavar="FILE", help="CSV file with the columns image and nm_per_px: the same, image by image")
+
+
 def worker(arguments, reporter):
     """The verb `generate` starts its workers with; not for people."""
     from .jobs.child import private_stdout, tether
@@ -177,6 +213,17 @@ def previewer(arguments, reporter):
     from .synth.previewer import run_previewer
 
     run_previewer(arguments.out, orders, reporter)
+
+
+def painter(arguments, reporter):
+    """The verb that the window has its pictures made by; not for people."""
+    from .jobs.child import private_stdout, tether
+
+    reporter.stream = private_stdout()
+    orders = tether()
+    from .learn.painting import run_painter
+
+    run_painter(arguments.out, orders, reporter)
 
 
 def environment(arguments, reporter):
@@ -443,9 +490,32 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("--valid", type=Path, metavar="DIR", help="folder of masks of the same names; only their non-zero pixels count")
     add("--exclude", nargs="+", default=[], metavar="NAME", help="images that are left out, by name without suffix")
     add("--probability", type=Path, metavar="DIR", help="folder of probability images of the same names, for COCO's AP and the warping error")
-    add("--nm-per-px", type=float, metavar="X", help="scale for the distance of the size distributions (default: what the label files say)")
+    add_scale(add, "scale for the distance of the size distributions (default: what the label files say)")
     add("--repeats", type=int, default=1000, metavar="N", help="resamplings of the images for the confidence intervals (default: 1000)")
     add("--out", type=Path, nargs="+", default=[], metavar="FILE", help="write the scores to .json, .csv or text files too")
+
+    add = verb(
+        "cross-validate",
+        cross_validate,
+        "train the same network on annotated real images, each scored by one that has not seen it, beside a model's scores",
+        [
+            "cross-validate IMAGES TRUTH_DIR --valid VALID_DIR --model sio2 --out BASELINE",
+            "cross-validate IMAGES TRUTH_DIR --folds 3 --preset compact --epochs 10 --out BASELINE",
+        ],
+    ).add_argument
+    add("images", type=Path, nargs="+", metavar="IMAGES", help="annotated micrographs and folders of them")
+    add("truth", type=Path, metavar="TRUTH_DIR", help="folder of label images of the same names")
+    add("--valid", type=Path, metavar="DIR", help="folder of masks of the same names; where they are 0 nothing is learnt or scored")
+    add("--model", type=Path, metavar="RUN_OR_MODEL", help="a model trained on rendered images, to be set beside")
+    add("--folds", type=int, default=0, metavar="K", help="0 leaves one image out at a time (default); K holds out every Kth at a time")
+    add("--preset", default="compact", metavar="NAME", help="'paper', 'compact' (default), or a TOML file of your own")
+    add("--scale", choices=["search", "nm"], default="search", help="how held-out images come to the trained scale (default: search)")
+    add_scale(add, "with --scale nm: width of an image pixel (default: what the files say)")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of runs, results and scores; an interrupted one is continued")
+    if chosen == "cross-validate":
+        from .learn.settings import TrainingSettings
+
+        add_flags(add.__self__, TrainingSettings)
 
     add = verb(
         "scale",
@@ -513,6 +583,9 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     hidden.add_argument("--out", type=Path, required=True)
     hidden.add_argument("--device", required=True)
     hidden.set_defaults(run=worker)
+    hidden = verbs.add_parser("painter", parents=[common])
+    hidden.add_argument("--out", type=Path, required=True)
+    hidden.set_defaults(run=painter)
     hidden = verbs.add_parser("environment", parents=[common])
     hidden.add_argument("--out", type=Path, required=True)
     hidden.set_defaults(run=environment)
@@ -564,7 +637,7 @@ def main(argv=None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     verb = next((word for word in argv if not word.startswith("-")), None)
-    as_json = "--json" in argv or verb in {"worker", "previewer"}
+    as_json = "--json" in argv or verb in {"worker", "previewer", "painter"}
     reporter = JsonReporter() if as_json else ConsoleReporter()
     try:
         needed = NEEDS.get(verb)

@@ -41,17 +41,18 @@ class Patch:
     hidden : bool (N, N)
         Opaque boxes cover these pixels: background, whatever lies beneath.
     ignored : bool (N, N)
-        Letters cover a particle here: no part in the loss.
+        Letters cover a particle here, or nobody knows what is here: no part in the loss.
     """
 
     image: np.ndarray
     instances: np.ndarray
+    ignored: np.ndarray = None
     hidden: np.ndarray = field(init=False)
-    ignored: np.ndarray = field(init=False)
 
     def __post_init__(self):
         self.hidden = np.zeros(self.image.shape, bool)
-        self.ignored = np.zeros(self.image.shape, bool)
+        if self.ignored is None:
+            self.ignored = np.zeros(self.image.shape, bool)
 
 
 class Augmenter:
@@ -209,7 +210,7 @@ class Augmenter:
 def turn(patch: Patch, rng):
     """One of the eight flips and turns by 90 degrees, each as likely."""
     quarter, mirror = rng.integers(4), rng.random() < 0.5
-    for name in ("image", "instances"):
+    for name in ("image", "instances", "ignored"):
         values = np.rot90(getattr(patch, name), quarter)
         setattr(patch, name, np.ascontiguousarray(values[:, ::-1] if mirror else values))
 

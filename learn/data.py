@@ -35,9 +35,10 @@ class Sizes:
     log_sd : float
         Standard deviation of its natural logarithm in the data set, the zoom left out.
     nm_per_px : float
-        Nanometres per network pixel, likewise at the mean zoom.
+        Nanometres per network pixel, likewise at the mean zoom; 0 where not known.
     zoom_1_nm : float
         Nanometres per network pixel at zoom 1; 0 where each image keeps its own scale.
+        Of data whose unit is not the nanometre, that unit per network pixel.
     """
 
     diameter_px: float
@@ -83,11 +84,17 @@ class Scene:
     instances : uint16 (N, N)
     scale : float
         Network pixels per pixel of these arrays, at zoom 1.
+    field_px : int
+        Side of the pair as it was read, before it was reduced.
+    ignored : bool (N, N), optional
+        Where the instances are not known.
     """
 
     image: np.ndarray
     instances: np.ndarray
     scale: float
+    field_px: int
+    ignored: np.ndarray | None = None
 
 
 class Scenes:
@@ -95,7 +102,7 @@ class Scenes:
 
     Parameters
     ----------
-    dataset : synth.dataset.Dataset
+    dataset : synth.dataset.Dataset or realpairs.RealPairs
     sizes : Sizes
     memory_gb : float
     progress : callable, optional
@@ -122,15 +129,17 @@ class Scenes:
     def load(self, index: int) -> Scene:
         """Read a pair and reduce it to the network's scale; it is never enlarged here."""
         image, _, instances = self.dataset.read(index)
+        ignored = self.dataset.ignored(index)
         side = image.shape[0]
         scale = self.sizes.scale_of(self.dataset.records[index])
         small = round(side * scale)
         if small >= side:
-            return Scene(image, instances, scale)
+            return Scene(image, instances, scale, side, ignored)
         # Pillow's box filter averages areas; ids are taken at the pixel centres.
         reduced = np.asarray(Image.fromarray(image).resize((small, small), Image.Resampling.BOX))
         centres = ((np.arange(small) + 0.5) * side / small).astype(int)
-        return Scene(reduced, instances[np.ix_(centres, centres)], scale * side / small)
+        near = np.ix_(centres, centres)
+        return Scene(reduced, instances[near], scale * side / small, side, None if ignored is None else ignored[near])
 
 
 class Batches:
@@ -192,7 +201,9 @@ class Batches:
         image = Image.fromarray(scene.image).resize((s.patch_px, s.patch_px), resample, box=box)
         centres = (np.arange(s.patch_px) + 0.5) * window / s.patch_px
         rows, columns = (np.minimum((start + centres).astype(int), side - 1) for start in (y, x))
-        return Patch(np.asarray(image, np.float32) / 255, renumber(scene.instances[np.ix_(rows, columns)]))
+        near = np.ix_(rows, columns)
+        ignored = None if scene.ignored is None else scene.ignored[near]
+        return Patch(np.asarray(image, np.float32) / 255, renumber(scene.instances[near]), ignored)
 
     def place(self, rng, index, scene, window, free):
         """Upper left corner (x, y) of a window, in pixels of the scene."""
@@ -203,7 +214,7 @@ class Batches:
             if particles["x_nm"]:
                 chosen = rng.integers(len(particles["x_nm"]))
                 side = scene.image.shape[0]
-                field_nm = self.scenes.dataset.records[index]["nm_per_pixel"] * self.scenes.dataset.recipe.camera.image_px
+                field_nm = self.scenes.dataset.records[index]["nm_per_pixel"] * scene.field_px
                 x = (particles["x_nm"][chosen] / field_nm + 0.5) * side
                 y = (0.5 - particles["y_nm"][chosen] / field_nm) * side
                 corner = np.array([x, y]) - rng.uniform(0.15, 0.85, 2) * window

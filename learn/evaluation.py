@@ -13,6 +13,7 @@ from scipy.stats import wasserstein_distance
 from ..errors import NanosynthError, explained
 from ..files import write_json, write_text
 from . import images, metrics
+from .metadata import ScaleFile
 
 PIXEL = ("precision", "recall", "accuracy", "f1", "iou")
 INSTANCE = ("instance_precision", "instance_recall", "instance_f1", "ap50", "ap75", "ap")
@@ -81,7 +82,7 @@ def evaluate_folders(
         Folder of probability images of the same names (or one). Gives COCO's
         average precision its confidences, and the warping error its proposal,
         which is the mask of the label image otherwise.
-    nm_per_px : float, optional
+    nm_per_px : float or metadata.ScaleFile, optional
         For the distance of the size distributions. Otherwise what the label
         images' files say.
     repeats, seed : int
@@ -103,13 +104,13 @@ def evaluate_folders(
         If a prediction is missing, two images differ in size, or a name to be
         excluded does not occur.
     """
-    truths = _by_name(truth_dir)
+    truths = files_by_name(truth_dir)
     predicted_dir = Path(predicted_dir)
     if (predicted_dir / "instances").is_dir():
         predicted_dir = predicted_dir / "instances"
-    predictions = _by_name(predicted_dir)
-    masks = {} if valid is None else _by_name(valid)
-    certain = {} if probability is None else _by_name(probability)
+    predictions = files_by_name(predicted_dir)
+    masks = {} if valid is None else files_by_name(valid)
+    certain = {} if probability is None else files_by_name(probability)
     # Single files are compared with each other whatever they are called.
     for others, place in ((predictions, predicted_dir), (masks, valid), (certain, probability)):
         if Path(truth_dir).is_file() and others and Path(place).is_file():
@@ -124,6 +125,8 @@ def evaluate_folders(
             raise NanosynthError(f"{place}: no {what} for {', '.join(missing)}.", "Segment these images too, or exclude them by name.")
     if not names:
         raise NanosynthError(f"{truth_dir}: every image is excluded.", "Exclude fewer.")
+    if isinstance(nm_per_px, ScaleFile):
+        nm_per_px.refuse_strangers(truths[name] for name in names)
     scored = {name: _score(truths[name], predictions[name], masks.get(name), certain.get(name), nm_per_px) for name in names}
     return {
         "images": {name: image.scores for name, image in scored.items()},
@@ -209,7 +212,7 @@ def _size_distances(images):
     return result
 
 
-def _by_name(place) -> dict:
+def files_by_name(place) -> dict:
     """Name without suffix -> path, in natural order."""
     with explained(place):
         Path(place).stat()
@@ -231,7 +234,8 @@ def _score(truth_path, predicted_path, valid_path, probability_path, nm_per_px):
                 f"{truth_path} is {_size(truth)}, but {path} is {_size(other)}.",
                 "Compare images of the same size; a banner cut off one must be cut off the other too.",
             )
-    nm_per_px = nm_per_px or images.read_scale(predicted_path)[0] or images.read_scale(truth_path)[0]
+    stated = nm_per_px.of(truth_path) if isinstance(nm_per_px, ScaleFile) else nm_per_px
+    nm_per_px = stated or images.read_scale(predicted_path)[0] or images.read_scale(truth_path)[0]
     return compare(truth, predicted, valid, probability=probability, nm_per_px=nm_per_px)
 
 

@@ -6,10 +6,13 @@ there but of no use) and the words that say where it stands, or why it is of non
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
+
+from ..errors import NanosynthError, explained
 
 NO_SCALE = "none: the file states no pixel size"
 FINEST_NM, COARSEST_NM = 0.001, 1e6
@@ -331,3 +334,66 @@ def _tescan(text, source):
     """[MAIN] with PixelSizeX in metres."""
     match = re.search(rf"^\s*PixelSizeX\s*=\s*{_NUMBER}", text, re.MULTILINE)
     return stated(match[1], "m", f"{source}, PixelSizeX") if match else None
+
+
+class ScaleFile:
+    """The nm per pixel of each image, from a CSV file that the user wrote.
+
+    Columns are `image` (or `name`; with or without suffix) and `nm_per_px`;
+    others do not matter. Commas, semicolons or tabs part them, and beside
+    semicolons and tabs a decimal comma will do.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    NanosynthError
+        If a column is missing, an image is there twice, or a value is no positive number.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        with explained(path):
+            lines = _decoded(self.path.read_bytes()).splitlines()
+        delimiter = max(",;\t", key=(lines[0] if lines else "").count)
+        rows = [
+            {key.strip().casefold(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+            for row in csv.DictReader(lines, delimiter=delimiter)
+        ]
+        heads = [head.strip().casefold() for head in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+        column = next((head for head in ("image", "name") if head in heads), None)
+        if column is None or "nm_per_px" not in heads:
+            raise NanosynthError(f"{path}: no columns image and nm_per_px.", "Let the first line read: image,nm_per_px")
+        self.values = {}
+        for number, row in enumerate(rows, 2):
+            name, text = row[column], row["nm_per_px"]
+            if not name or not text:
+                continue
+            try:
+                value = float(text if delimiter == "," else text.replace(",", "."))
+            except ValueError:
+                value = math.nan
+            if not (math.isfinite(value) and value > 0):
+                raise NanosynthError(
+                    f"{path}: line {number} says nm_per_px = {text!r} for {name}.", "Write a number above 0, such as 1.25."
+                )
+            if name in self.values:
+                raise NanosynthError(f"{path}: {name} is there twice.", "Keep one of the lines.")
+            self.values[name] = value
+
+    def of(self, image) -> float | None:
+        """The nm per pixel of an image, by its file name or that without suffix; None where the file has none."""
+        image = Path(image)
+        return self.values.get(image.name, self.values.get(image.stem))
+
+    @property
+    def source(self) -> str:
+        """What is recorded as the source of such a scale."""
+        return f"stated in {self.path.name}"
+
+    def refuse_strangers(self, images):
+        """Raise if the file has none of these images: it is not theirs."""
+        if all(self.of(image) is None for image in images):
+            raise NanosynthError(f"{self.path}: has none of the images.", "Write their file names into its column image.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..fields import flag, number, text, to_dict
 from ..files import read_json, sha256, write_json
 from ..reporting import Clock, Reporter
 from .images import Micrograph, list_images, read_micrograph, write_grey, write_labels
+from .metadata import ScaleFile
 from .particles import measure, write_table
 from .pictures import overlay, size_histogram
 from .postprocess import PAPER, raster_order, separate, separate_as_paper
@@ -44,6 +45,7 @@ class SegmentationOptions:
         low=0.0,
         high=1e9,
     )
+    scale_file: str = text("", "CSV file with the columns image and nm_per_px: as nm_per_px, image by image.")
     crop_bottom: str = text("auto", "Rows at the bottom that are not part of the micrograph: a number, or 'auto' to have a banner found.")
     threshold: float = number(
         0.0, "Probability above which a pixel belongs to a particle. 0: the threshold of the training.", low=0.0, high=1.0
@@ -75,6 +77,8 @@ class SegmentationOptions:
             )
         if self.exact and self.postprocess == "relative":
             yield "exact", "= true needs a paper's choice of post-processing.", "Add --postprocess paper-sio2 or paper-tio2."
+        if self.scale_file and self.nm_per_px:
+            yield "nm_per_px", "and scale_file both state the scale.", "Give one of them."
 
     @property
     def crop(self):
@@ -304,6 +308,9 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     options, reporter, out = options or SegmentationOptions(), reporter or Reporter(), Path(out)
     images = list_images(paths)
     names = output_names(images)
+    scales = ScaleFile(options.scale_file) if options.scale_file else None
+    if scales:
+        scales.refuse_strangers(images)
     record = {
         "versions": {"nanosynth": __version__, "python": platform.python_version()},
         "model": model.provenance,
@@ -326,14 +333,19 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
             reporter.progress(done, len(images), path.name, clock.seconds_left(done))
 
         made_of = {"sha256": sha256(path), "options": to_dict(options)}
+        if scales:
+            made_of["scale_file_says"] = scales.of(path)
         if _finished(entries.get(name), made_of, out):
             reporter.progress(number_done + 1, len(images), f"{path.name}, finished before", clock.seconds_left(number_done + 1))
             continue
         begun = time.monotonic()
         try:
-            micrograph = read_micrograph(
-                path, nm_per_px=options.nm_per_px or None, bar_nm=options.scale_bar_nm or None, crop_bottom=options.crop
-            )
+            stated = (scales.of(path) if scales else None) or options.nm_per_px or None
+            micrograph = read_micrograph(path, nm_per_px=stated, bar_nm=options.scale_bar_nm or None, crop_bottom=options.crop)
+            if scales and stated:
+                micrograph = replace(micrograph, scale_source=scales.source)
+            elif scales:
+                micrograph = replace(micrograph, notes=(*micrograph.notes, f"{scales.path.name} has no scale for it"))
             found = segment(model, micrograph, options, progress=progress)
         except NanosynthError as error:
             failed.append(path.name)
@@ -360,7 +372,7 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     particles = sum(entry["particles"] for entry in now)
     text = f"{particles} particles in {len(images)} image{'s' * (len(images) != 1)}; the results are in {out}."
     if not all(entry["nm_per_px"] for entry in now):
-        text += " Where the scale is not known sizes are in px; --nm-per-px states it, 'nanosynth scale' measures scale bars."
+        text += " Where the scale is not known sizes are in px; --nm-per-px or --scale-file states it, 'nanosynth scale' measures scale bars."
     reporter.done(out=str(out), images=len(images), particles=particles, text=text)
     return record
 

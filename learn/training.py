@@ -11,14 +11,13 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from ..errors import NanosynthError
-from ..fields import to_toml
 from ..files import append_line, locked, written_whole
 from ..reporting import Clock, EventFile, Reporter
 from ..synth.dataset import Dataset
@@ -42,8 +41,8 @@ def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), 
 
     Parameters
     ----------
-    dataset : path-like
-        A data set made by `generate`.
+    dataset : path-like or realpairs.RealPairs
+        A data set made by `generate`, or annotated micrographs.
     settings : TrainingSettings
     out : path-like
         Folder of the run.
@@ -68,14 +67,16 @@ def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), 
         is missing, the disk is full, or the training diverges.
     """
     with stops_promptly():  # from here on: Keras takes seconds to load
-        return _train(Path(dataset), settings, Path(out), list(validation), list(truth), validation_diameter, command, reporter or Reporter())
+        return _train(dataset, settings, Path(out), list(validation), list(truth), validation_diameter, command, reporter or Reporter())
 
 
 def _train(dataset, settings, out, validation, truth, validation_diameter, command, reporter) -> Run:
     keras = load_keras()
-    data = Dataset.open(dataset)
+    data = Dataset.open(dataset) if isinstance(dataset, (str, os.PathLike)) else dataset
     records = [data.records[index] for index in sorted(data.finished())]
     sizes = particle_sizes(records, settings)
+    if not data.in_nm:
+        sizes = replace(sizes, nm_per_px=0.0)
     images = real.read_validation(validation, truth, sizes, validation_diameter)
     identity = {
         "data_set": {"recipe": data.info["recipe"], "content": content_hash(records), "pairs": len(records)},
@@ -83,7 +84,7 @@ def _train(dataset, settings, out, validation, truth, validation_diameter, comma
         "validation_diameter": validation_diameter,
     }
     facts = {
-        "data_set_path": str(dataset.resolve()),
+        "data_set_path": str(data.path.resolve()),
         "sizes": asdict(sizes),
         "scales": {image.name: {"zoom": image.zoom, "source": image.scale_source} for image in images},
         "command": command,
@@ -91,7 +92,7 @@ def _train(dataset, settings, out, validation, truth, validation_diameter, comma
         "versions": versions(keras),
     }
     with locked(out / LOCK, "training into"):
-        run = Run.start(out, settings, identity, facts, to_toml(data.recipe))
+        run = Run.start(out, settings, identity, facts, data.described())
         _Training(keras, run, data, sizes, images, EventFile(run.path / "events.jsonl", reporter)).go()
     return run
 

@@ -76,7 +76,11 @@ class Dataset:
         The content of `dataset.json`: format, versions, hash of the recipe.
     records : dict
         Manifest lines by scene index.
+    in_nm : bool
+        The scale of its records is in nanometres.
     """
+
+    in_nm = True
 
     def __init__(self, path, recipe: Recipe, info: dict):
         self.path, self.recipe, self.info = Path(path), recipe, info
@@ -215,6 +219,13 @@ class Dataset:
         instances : array (N, N) of uint16
         """
         return tuple(read_png(path) for path in self.paths(index))
+
+    def ignored(self, index: int) -> None:
+        """Where the labels of a pair are not known: nowhere. (Annotated micrographs have such places.)"""
+
+    def described(self) -> str:
+        """The recipe as TOML, for the record of a training."""
+        return to_toml(self.recipe)
 
     def write_pair(self, pair) -> dict:
         """Write the three files of a pair; the manifest is left to `append`.
