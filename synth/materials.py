@@ -11,7 +11,7 @@ from __future__ import annotations
 import bpy
 
 from ..fields import Spec, default_of, specs
-from .recipe import NM_PER_UNIT, Shader
+from .recipe import NM_PER_UNIT, Shader, Substrate
 from .sampling import LEAST_BRIGHT
 
 
@@ -45,12 +45,6 @@ class Nodes:
     def math(self, operation, *values):
         return self.add("Math", dict(enumerate(values)), operation=operation).outputs[0]
 
-    def texture(self, coordinates, scale, contrast):
-        """1 + contrast * noise, the noise spread over about -1 to 1."""
-        noise = self.add("TexNoise", {"Vector": coordinates, "Scale": scale, "Detail": 4.0, "Roughness": 0.65})
-        spread = self.math("MULTIPLY_ADD", noise.outputs[0], 4.0, -2.0)
-        return self.math("MULTIPLY_ADD", spread, contrast, 1.0)
-
     def inputs(self):
         """The inputs of the node group that this tree is."""
         return self.tree.nodes.new("NodeGroupInput").outputs
@@ -60,6 +54,15 @@ class Nodes:
         glow = self.add("Emission", {"Color": self.grey(emission), "Strength": 1.0})
         lit = self.add("BsdfDiffuse", {"Color": self.grey(diffuse), **({} if normal is None else {"Normal": normal})})
         return self.add("AddShader", {0: glow.outputs[0], 1: lit.outputs[0]}).outputs[0]
+
+    def group(self, tree):
+        node = self.tree.nodes.new("ShaderNodeGroup")
+        node.node_tree = tree
+        return node
+
+    def end(self, shader):
+        """The output of the node group that this tree is."""
+        self.tree.links.new(shader, self.tree.nodes.new("NodeGroupOutput").inputs[0])
 
     def output(self, shader):
         self.add("OutputMaterial", {"Surface": shader})
@@ -74,7 +77,8 @@ class Nodes:
 
 
 SE_YIELD = "Nanosynth SE yield"
-"""Name of the node group."""
+SUBSTRATE = "Nanosynth substrate"
+"""Names of the node groups."""
 
 PEAK = 0.541
 """Largest value of Dawson's function: the yield at a sphere's rim peaks at PEAK * sqrt(2 R / lambda)."""
@@ -83,20 +87,32 @@ DEVIATIONS = 8.0
 """Added to what an object's colour holds in red: Blender keeps no negative colours."""
 
 INPUTS = {
-    "Base yield": ("base", "Brightness seen head on"),
-    "Edge brightness": ("edge", ""),
-    "Edge exponent": ("edge_exponent", ""),
-    "Edge width": ("edge_width", ""),
-    "Shadowing": ("shadowing", ""),
-    "Shadow reach": (None, "Reach of the shadowing in nanometres"),
-    "Detector light": ("diffuse", ""),
-    "Per-particle variation": ("variation", ""),
-    "Surface texture": ("roughness", ""),
-    "Surface roughness": ("bump", ""),
-    "Texture grain": ("grain", ""),
-    "Transparency": ("transparency", ""),
+    "Base yield": "base",
+    "Edge brightness": "edge",
+    "Edge exponent": "edge_exponent",
+    "Edge width": "edge_width",
+    "Shadowing": "shadowing",
+    "Shadow reach": None,
+    "Detector light": "diffuse",
+    "Per-particle variation": "variation",
+    "Surface texture": "roughness",
+    "Surface roughness": "bump",
+    "Texture grain": "grain",
+    "Transparency": "transparency",
 }
-"""The group's inputs: the field of `recipe.Shader` that bounds and describes each."""
+"""The SE yield group's inputs, and the field of `recipe.Shader` that bounds and describes each."""
+
+SHADOW_REACH = (200.0, Spec("Reach of the shadowing.", "nm", 0.1, 1e6))
+"""Default and bounds of the one input that the recipe gives in radii."""
+
+
+def add_input(tree, name: str, field: str | None, section):
+    """Give a node group an input with the bounds, meaning and middle of a recipe's field."""
+    known = {key: spec for key, _, spec in specs(section)}
+    default, spec = SHADOW_REACH if field is None else (sum(default_of(section, field)) / 2, known[field])
+    unit = f" In {spec.unit}." if spec.unit else ""
+    socket = tree.interface.new_socket(name, in_out="INPUT", socket_type="NodeSocketFloat", description=spec.doc + unit)
+    socket.min_value, socket.max_value, socket.default_value = spec.low, spec.high, default
 
 
 def mark(item: bpy.types.Object, deviation: float, radius_nm: float, brightness: float):
@@ -123,14 +139,8 @@ def se_yield_group() -> bpy.types.NodeTree:
     if SE_YIELD in bpy.data.node_groups:
         return bpy.data.node_groups[SE_YIELD]
     tree = bpy.data.node_groups.new(SE_YIELD, "ShaderNodeTree")
-    known = {name: (spec, default_of(Shader, name)) for name, _, spec in specs(Shader)}
-    for name, (field, description) in INPUTS.items():
-        socket = tree.interface.new_socket(name, in_out="INPUT", socket_type="NodeSocketFloat", description=description)
-        spec, default = known.get(field, (Spec(description, "nm", 0.1, 1e6), (200.0, 200.0)))
-        socket.min_value, socket.max_value = spec.low, spec.high
-        socket.default_value = sum(default) / 2
-        unit = f" [{spec.unit}]" if spec.unit else ""
-        socket.description = spec.doc + unit
+    for name, field in INPUTS.items():
+        add_input(tree, name, field, Shader)
     tree.interface.new_socket("Shader", in_out="OUTPUT", socket_type="NodeSocketShader")
     nodes = Nodes(tree)
     given = nodes.inputs()
@@ -176,8 +186,7 @@ def se_yield_group() -> bpy.types.NodeTree:
     through = nodes.math("EXPONENT", nodes.math("DIVIDE", thickness, nodes.math("MAXIMUM", given["Transparency"], 1e-3)))
     clear = nodes.add("BsdfTransparent")
     both = nodes.add("MixShader", {0: through, 1: seen, 2: clear.outputs[0]})
-    end = tree.nodes.new("NodeGroupOutput")
-    tree.links.new(both.outputs[0], end.inputs[0])
+    nodes.end(both.outputs[0])
     return tree
 
 
@@ -191,41 +200,69 @@ def particle_material(name: str, shader: dict, shadow_reach_nm: float) -> bpy.ty
     shadow_reach_nm : float
     """
     material, nodes = new_material(name)
-    group = nodes.tree.nodes.new("ShaderNodeGroup")
-    group.node_tree = se_yield_group()
-    for socket, (field, _) in INPUTS.items():
+    group = nodes.group(se_yield_group())
+    for socket, field in INPUTS.items():
         group.inputs[socket].default_value = shadow_reach_nm if field is None else shader[field]
     nodes.output(group.outputs["Shader"])
     return material
 
 
-def substrate_material(name: str, substrate: dict, shader: dict, shadow_reach_nm: float, dirt: bpy.types.Image | None, dirt_gain: float):
-    """The substrate's material: texture, shadow of the particles, dirt.
+SUBSTRATE_INPUTS = {
+    "Substrate yield": ("relative_yield", Substrate),
+    "Detector light": ("diffuse", Substrate),
+    "Base yield": ("base", Shader),
+    "Shadowing": ("shadowing", Shader),
+    "Shadow reach": (None, Shader),
+}
+"""The substrate group's inputs that are bounded by the recipe's fields."""
+
+
+def substrate_group() -> bpy.types.NodeTree:
+    """The node group of the substrate: its yield times what is painted on it, in the particles' shadow; made once in a file."""
+    if SUBSTRATE in bpy.data.node_groups:
+        return bpy.data.node_groups[SUBSTRATE]
+    tree = bpy.data.node_groups.new(SUBSTRATE, "ShaderNodeTree")
+    for name, (field, section) in SUBSTRATE_INPUTS.items():
+        add_input(tree, name, field, section)
+    for name, value, doc in (
+        ("Painted factor", 1.0, "Factor on the yield: texture, scratches, halos."),
+        ("Dirt", 0.0, "Brightness that dirt adds."),
+    ):
+        socket = tree.interface.new_socket(name, in_out="INPUT", socket_type="NodeSocketFloat", description=doc)
+        socket.default_value = value
+    tree.interface.new_socket("Shader", in_out="OUTPUT", socket_type="NodeSocketShader")
+    nodes = Nodes(tree)
+    given = nodes.inputs()
+    even = nodes.math("MULTIPLY", given["Substrate yield"], given["Base yield"])
+    look = nodes.math("MAXIMUM", nodes.math("MULTIPLY_ADD", given["Painted factor"], even, given["Dirt"]), 0.0)
+    reach = nodes.math("DIVIDE", given["Shadow reach"], NM_PER_UNIT)
+    look = nodes.math("MULTIPLY", look, nodes.collection(reach, given["Shadowing"]))
+    emission = nodes.math("MULTIPLY", look, nodes.math("SUBTRACT", 1.0, given["Detector light"]))
+    nodes.end(nodes.surface(emission, nodes.math("MULTIPLY", look, given["Detector light"])))
+    return tree
+
+
+def substrate_material(name: str, substrate: dict, shader: dict, shadow_reach_nm: float, painted: bpy.types.Image) -> bpy.types.Material:
+    """The substrate's material.
 
     Parameters
     ----------
     substrate, shader : dict
         The values drawn for `recipe.Substrate` and `recipe.Shader`.
-    dirt : bpy.types.Image or None
-        Thickness of the dirt, spread over the plane.
-    dirt_gain : float
-        Brightness that full thickness adds (negative: takes away).
+    shadow_reach_nm : float
+    painted : bpy.types.Image
+        `substrate.substrate_map` in its red and green channels, spread over the field of view.
     """
     material, nodes = new_material(name)
-    coordinates = nodes.add("TexCoord")
-    own = nodes.add("VectorMath", {0: coordinates.outputs["Object"], 1: (11.0, 7.0, 3.0)}, operation="ADD")
-    brightness = nodes.math(
-        "MULTIPLY",
-        nodes.texture(own.outputs[0], NM_PER_UNIT / substrate["grain"], substrate["texture"]),
-        substrate["relative_yield"] * shader["base"],
-    )
-    if dirt is not None:
-        thickness = nodes.add("TexImage", {"Vector": coordinates.outputs["UV"]}, image=dirt, interpolation="Linear", extension="EXTEND")
-        brightness = nodes.math("MULTIPLY_ADD", thickness.outputs["Color"], dirt_gain, brightness)
-    look = nodes.math("MAXIMUM", brightness, 0.0)
-    look = nodes.math("MULTIPLY", look, nodes.collection(shadow_reach_nm / NM_PER_UNIT, shader["shadowing"]))
-    emission = nodes.math("MULTIPLY", look, 1.0 - substrate["diffuse"])
-    nodes.output(nodes.surface(emission, nodes.math("MULTIPLY", look, substrate["diffuse"])))
+    place = nodes.add("TexCoord").outputs["UV"]
+    image = nodes.add("TexImage", {"Vector": place}, image=painted, interpolation="Linear", extension="EXTEND")
+    parts = nodes.add("SeparateColor", {"Color": image.outputs["Color"]})
+    group = nodes.group(substrate_group())
+    for socket, (field, section) in SUBSTRATE_INPUTS.items():
+        group.inputs[socket].default_value = shadow_reach_nm if field is None else (substrate if section is Substrate else shader)[field]
+    for socket, part in (("Painted factor", "Red"), ("Dirt", "Green")):
+        nodes.tree.links.new(parts.outputs[part], group.inputs[socket])
+    nodes.output(group.outputs["Shader"])
     return material
 
 

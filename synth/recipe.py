@@ -32,9 +32,7 @@ class Size:
     thickness, of hollow and core-shell spheres their outer diameter.
     """
 
-    distribution: str = text(
-        "lognormal", "Kind of distribution.", choices=("lognormal", "normal", "uniform", "bimodal", "list")
-    )
+    distribution: str = text("lognormal", "Kind of distribution.", choices=("lognormal", "normal", "uniform", "bimodal", "list"))
     median: float = number(100.0, "Median diameter (uniform: the middle; bimodal: of the first mode).", unit="nm", low=1.0, high=100_000.0)
     spread: float = number(
         1.1,
@@ -51,7 +49,11 @@ class Size:
 
     def check(self):
         if self.distribution in ("lognormal", "bimodal") and self.spread < 1:
-            yield "spread", f"= {self.spread} is below 1, the lowest geometric standard deviation.", "Use 1.0 for equal sizes, 1.1 for 10 % spread."
+            yield (
+                "spread",
+                f"= {self.spread} is below 1, the lowest geometric standard deviation.",
+                "Use 1.0 for equal sizes, 1.1 for 10 % spread.",
+            )
         if self.distribution == "list":
             yield from self._check_list()
             return
@@ -96,16 +98,27 @@ class Template:
     stretch: Range = span(1.0, 1.0, "Ratio of the longest to the shortest axis of each particle.", low=1.0, high=5.0)
     variants: int = number(6, "Different forms of the template in a scene (shapes that are drawn at random).", low=1, high=100)
     aspect: Range = span(
-        1.0, 1.0, "Length / thickness of rods and wires, diameter / thickness of platelets, height / width of grains, bipyramids, cubes.", low=0.1, high=2000.0
+        1.0,
+        1.0,
+        "Length / thickness of rods and wires, diameter / thickness of platelets, height / width of grains, bipyramids, cubes.",
+        low=0.1,
+        high=2000.0,
     )
     roundness: Range = span(0.3, 0.6, "Edges of faceted shapes and prismatic rods: 0 sharp, 1 round.", low=0.0, high=1.0)
     faces: Range = span(10, 20, "Number of faces of a grain.", low=6, high=60)
     irregularity: Range = span(0.0, 0.1, "Spread of a faceted shape's face distances, as a share.", low=0.0, high=0.5)
     relief: Range = span(0.0, 0.03, "Bumps on grains and rough spheres: their height in radii.", low=0.0, high=0.3)
     sides: int = number(0, "Sides of the cross-section of rods and wires: 0 round, 5 for silver's twinned wires.", low=0, high=12)
-    tip: Range = span(0.3, 1.0, "Length of the ends of rods and wires in half thicknesses: 0.1 blunt, 1 hemispherical, above pointed.", low=0.1, high=5.0)
+    tip: Range = span(
+        0.3, 1.0, "Length of the ends of rods and wires in half thicknesses: 0.1 blunt, 1 hemispherical, above pointed.", low=0.1, high=5.0
+    )
     bend: Range = span(
-        0.0, 0.0, "Angle by which a rod turns from end to end; for a wire, the standard deviation of its turn over 20 thicknesses.", unit="degrees", low=0.0, high=180.0
+        0.0,
+        0.0,
+        "Angle by which a rod turns from end to end; for a wire, the standard deviation of its turn over 20 thicknesses.",
+        unit="degrees",
+        low=0.0,
+        high=180.0,
     )
     wall: Range = span(0.1, 0.3, "Wall of a hollow sphere, as a share of its radius.", low=0.01, high=0.9)
     opening: Range = span(0.0, 40.0, "Half angle of the hole in a hollow sphere.", unit="degrees", low=0.0, high=120.0)
@@ -129,11 +142,21 @@ class Arrangement:
         0.0, 1.0, "Spheres: probability that a particle of a cluster nestles between two neighbours.", low=0.0, high=1.0
     )
     agglomerate: Range = span(
-        2.0, 200.0, "Other shapes: most particles of a scene's agglomerates, drawn log-uniformly; each ends at a number between 1 and this.", low=1.0, high=10_000.0
+        2.0,
+        200.0,
+        "Other shapes: most particles of a scene's agglomerates, drawn log-uniformly; each ends at a number between 1 and this.",
+        low=1.0,
+        high=10_000.0,
     )
-    compactness: Range = span(0.0, 1.0, "Other shapes: how closely agglomerates gather around their middle: 0 loose, 1 dense.", low=0.0, high=1.0)
-    chaining: Range = span(0.0, 1.0, "Other shapes: probability that an agglomerate grows on at its newest particle: 0 sheets, 1 chains.", low=0.0, high=1.0)
-    tumbling: Range = span(0.0, 1.0, "Other shapes: probability that a particle of an agglomerate lies on no face of its own.", low=0.0, high=1.0)
+    compactness: Range = span(
+        0.0, 1.0, "Other shapes: how closely agglomerates gather around their middle: 0 loose, 1 dense.", low=0.0, high=1.0
+    )
+    chaining: Range = span(
+        0.0, 1.0, "Other shapes: probability that an agglomerate grows on at its newest particle: 0 sheets, 1 chains.", low=0.0, high=1.0
+    )
+    tumbling: Range = span(
+        0.0, 1.0, "Other shapes: probability that a particle of an agglomerate lies on no face of its own.", low=0.0, high=1.0
+    )
     overlap: float = number(
         0.05,
         "Most that two particles may interpenetrate, as a share of the smaller one's radius (necks between sintered particles).",
@@ -155,7 +178,11 @@ class Shader:
     base: Range = span(0.3, 0.7, "Brightness of a particle seen head on.", low=0.0, high=1.0)
     edge: Range = span(0.02, 0.5, "Strength of the edge effect: the gain with tilt, relative to the tilt law.", low=0.0, high=2.0)
     edge_exponent: Range = span(
-        0.9, 1.1, "Exponent n of the tilt law sec(tilt)^n: 1 for ions, about 0.8 (heavy) to 1.2 (light elements) for electrons.", low=0.5, high=2.0
+        0.9,
+        1.1,
+        "Exponent n of the tilt law sec(tilt)^n: 1 for ions, about 0.8 (heavy) to 1.2 (light elements) for electrons.",
+        low=0.5,
+        high=2.0,
     )
     edge_width: Range = span(
         0.4,
@@ -171,7 +198,9 @@ class Shader:
     shadowing: Range = span(0.3, 1.5, "Exponent of the collection efficiency (ambient occlusion): 0 none.", low=0.0, high=4.0)
     shadow_reach: Range = span(0.5, 4.0, "Reach of the shadowing, in median particle radii.", low=0.1, high=20.0)
     roughness: Range = span(0.0, 0.12, "Contrast of the particles' surface texture.", low=0.0, high=1.0)
-    bump: Range = span(0.0, 0.0, "Roughness of the particles' surface: how far the texture tilts it, 1 by about 45 degrees.", low=0.0, high=2.0)
+    bump: Range = span(
+        0.0, 0.0, "Roughness of the particles' surface: how far the texture tilts it, 1 by about 45 degrees.", low=0.0, high=2.0
+    )
     grain: Range = span(0.05, 0.4, "Size of the surface texture, in particle radii, drawn log-uniformly.", low=0.01, high=5.0)
     transparency: Range = span(
         0.0, 0.0, "Thickness through which 1/e of what lies beneath still shows: 0 for opaque particles.", unit="nm", low=0.0, high=10_000.0
@@ -183,16 +212,20 @@ class Substrate:
     """The flat sample holder under the particles."""
 
     relative_yield: Range = span(0.15, 0.8, "SE yield of the bare substrate relative to the particles' seen head on.", low=0.0, high=10.0)
-    texture: Range = span(0.0, 0.15, "Contrast of the substrate's 1/f texture.", low=0.0, high=1.0)
+    texture: Range = span(0.0, 0.08, "Contrast of the substrate's 1/f texture: its standard deviation, as a share.", low=0.0, high=1.0)
     grain: Range = span(5.0, 100.0, "Size of the texture's coarsest features, drawn log-uniformly.", unit="nm", low=0.1, high=100_000.0)
     slope: Range = span(0.8, 1.6, "Fall of the texture's amplitude with frequency: exponent of 1/f; 0 is white.", low=0.0, high=4.0)
     relief: Range = span(0.0, 0.0, "Contrast of worm-like ridges and pits, as on carbon pads and etched holders.", low=0.0, high=2.0)
     relief_size: Range = span(40.0, 200.0, "Size of a ridge or pit, drawn log-uniformly.", unit="nm", low=0.1, high=100_000.0)
     relief_coverage: Range = span(0.05, 0.5, "Share of the substrate that ridges and pits are on.", low=0.0, high=1.0)
-    scratches: Range = span(0.0, 0.0, "Number of scratches in the field of view.", low=0.0, high=1000.0)
+    scratches: Range = span(0.0, 0.0, "Number of scratches in the field of view.", low=0.0, high=200.0)
     scratch_width: Range = span(2.0, 15.0, "Width of a scratch.", unit="nm", low=0.1, high=100_000.0)
-    scratch_contrast: Range = span(0.1, 0.5, "Brightness change of a scratch relative to the substrate; each is bright or dark.", low=0.0, high=2.0)
-    charging: Range = span(0.0, 0.0, "Brightness of the charging halo round particles relative to the substrate: below 0 a dark one.", low=-1.0, high=2.0)
+    scratch_contrast: Range = span(
+        0.1, 0.5, "Brightness change of a scratch relative to the substrate; each is bright or dark.", low=0.0, high=2.0
+    )
+    charging: Range = span(
+        0.0, 0.0, "Brightness of the charging halo round particles relative to the substrate: below 0 a dark one.", low=-1.0, high=2.0
+    )
     charging_reach: Range = span(1.0, 6.0, "Reach of the charging halo, in median particle radii.", low=0.1, high=100.0)
     diffuse: Range = span(0.0, 0.2, "Share of the scene's light in the substrate's brightness.", low=0.0, high=1.0)
 
@@ -215,7 +248,7 @@ class Dirt:
     strength: Range = span(0.05, 0.35, "Brightness change of the dirt; its sign is drawn too.", low=0.0, high=1.0)
     coverage: Range = span(0.05, 0.5, "Share of the substrate that films cover (a diamond-square texture).", low=0.0, high=1.0)
     roughness: Range = span(0.45, 0.8, "Diamond-square roughness: the amplitude kept from one level to the next.", low=0.1, high=1.0)
-    smears: Range = span(0.0, 0.0, "Number of smears: patches drawn out in one direction.", low=0.0, high=1000.0)
+    smears: Range = span(0.0, 0.0, "Number of smears: patches drawn out in one direction.", low=0.0, high=200.0)
     smear_length: Range = span(0.1, 0.5, "Length of a smear, as a share of the field of view.", low=0.01, high=5.0)
     specks: Range = span(0.0, 0.0, "Number of specks: small blobs, bright or dark.", low=0.0, high=10_000.0)
     speck_size: Range = span(5.0, 40.0, "Diameter of a speck, drawn log-uniformly.", unit="nm", low=0.1, high=100_000.0)
@@ -225,7 +258,9 @@ class Dirt:
 class Camera:
     """An orthographic camera that looks straight down, as a scanned beam does."""
 
-    field_of_view: Range = span(1970.0, 1970.0, "Side of the square field of view, drawn log-uniformly.", unit="nm", low=10.0, high=1_000_000.0)
+    field_of_view: Range = span(
+        1970.0, 1970.0, "Side of the square field of view, drawn log-uniformly.", unit="nm", low=10.0, high=1_000_000.0
+    )
     render_px: int = number(507, "Side of the photo render.", unit="px", low=32, high=8192)
     image_px: int = number(2031, "Side of the final micrograph and its labels.", unit="px", low=32, high=16384)
     samples: int = number(8, "Cycles samples per pixel of the photo render.", low=1, high=4096)
@@ -239,22 +274,33 @@ class Degradation:
     """
 
     blur: Range = span(0.0, 1.0, "Standard deviation of the probe's blur, in render pixels.", unit="px", low=0.0, high=50.0)
-    probe: Range = span(0.0, 0.0, "Standard deviation of the probe's profile; adds to the blur in squares.", unit="nm", low=0.0, high=10_000.0)
+    probe: Range = span(
+        0.0, 0.0, "Standard deviation of the probe's profile; adds to the blur in squares.", unit="nm", low=0.0, high=10_000.0
+    )
     jitter: Range = span(0.0, 0.15, "Standard deviation of the scan lines' displacement, in render pixels.", unit="px", low=0.0, high=10.0)
     streaks: Range = span(0.0, 0.0, "Undershoot behind what is bright, along the scan line (the detector recovers).", low=0.0, high=1.0)
-    streak_length: Range = span(0.02, 0.3, "Length over which a streak fades, as a share of the line, drawn log-uniformly.", low=0.001, high=10.0)
+    streak_length: Range = span(
+        0.02, 0.3, "Length over which a streak fades, as a share of the line, drawn log-uniformly.", low=0.001, high=10.0
+    )
     lines: Range = span(0.0, 0.0, "Standard deviation of the brightness from scan line to scan line, as a share.", low=0.0, high=1.0)
     dose: Range = span(
         300.0, 30_000.0, "Ions or electrons per final pixel, drawn log-uniformly: compound Poisson noise; 0 for none.", low=0.0, high=1e6
     )
-    yield_at_white: Range = span(0.5, 3.0, "Secondary electrons that one ion or electron frees where the image is white.", low=0.01, high=100.0)
+    yield_at_white: Range = span(
+        0.5, 3.0, "Secondary electrons that one ion or electron frees where the image is white.", low=0.01, high=100.0
+    )
     drift: Range = span(0.0, 0.1, "Brightness drift across the image, peak to peak.", low=0.0, high=1.0)
     gain: Range = span(0.8, 1.2, "Contrast: factor on the brightness.", low=0.0, high=10.0)
     offset: Range = span(-0.05, 0.1, "Brightness added.", low=-1.0, high=1.0)
     gamma: Range = span(0.8, 1.25, "Exponent of the brightness, drawn log-uniformly.", low=0.1, high=10.0)
     noise: Range = span(0.01, 0.1, "Standard deviation of additive Gaussian noise.", low=0.0, high=1.0)
     noise_grain: Range = span(
-        0.0, 0.0, "Standard deviation of a blur of all noise along the line, in final pixels: the detector's bandwidth.", unit="px", low=0.0, high=50.0
+        0.0,
+        0.0,
+        "Standard deviation of a blur of all noise along the line, in final pixels: the detector's bandwidth.",
+        unit="px",
+        low=0.0,
+        high=50.0,
     )
 
 
@@ -262,7 +308,9 @@ class Degradation:
 class Label:
     """The training label made from the instance map."""
 
-    erosion: float = number(3.0, "Radius by which borders between touching particles are opened, in final pixels.", unit="px", low=0.0, high=100.0)
+    erosion: float = number(
+        3.0, "Radius by which borders between touching particles are opened, in final pixels.", unit="px", low=0.0, high=100.0
+    )
     outline: bool = flag(False, "Erode the outline against the substrate too, as the paper's plain erosion does.")
 
 
@@ -317,7 +365,9 @@ def read_recipe(path) -> Recipe:
         if template.mesh:
             mesh = (file.parent / template.mesh).resolve()
             if not mesh.is_file():
-                raise NanosynthError(f"{file}: templates {template.name!r}: mesh file {mesh} does not exist.", "Correct the path in the recipe.")
+                raise NanosynthError(
+                    f"{file}: templates {template.name!r}: mesh file {mesh} does not exist.", "Correct the path in the recipe."
+                )
             template.mesh = str(mesh)
     return recipe
 

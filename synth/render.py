@@ -113,7 +113,8 @@ def _plain_cycles(scene):
     cycles.use_denoising = False
     cycles.use_adaptive_sampling = False
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = 0
-    cycles.transmission_bounces = cycles.transparent_max_bounces = cycles.volume_bounces = 0
+    cycles.transmission_bounces = cycles.volume_bounces = 0
+    cycles.transparent_max_bounces = 16  # what lies beneath thin particles shows through them
     cycles.caustics_reflective = cycles.caustics_refractive = False
     cycles.use_animated_seed = False
     scene.render.use_persistent_data = False

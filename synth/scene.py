@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from .dirt import dirt_map
 from .materials import label_material, mark, particle_material, substrate_material
 from .recipe import NM_PER_UNIT, Recipe
 from .sampling import SceneSample
 from .shapes import stretching
+from .substrate import map_side, substrate_map
 from .templates import build_mesh
 
 HEADROOM = 1.0
@@ -94,12 +94,9 @@ def build_scene(recipe: Recipe, sample: SceneSample) -> BuiltScene:
         particles.append(item)
 
     view = sample.field_of_view / NM_PER_UNIT
-    dirt, gain = None, 0.0
-    if drawn["dirt"]["present"]:
-        dirt = own(_dirt_image(name, drawn["dirt"], sample.generator("dirt")))
-        gain = drawn["dirt"]["sign"] * drawn["dirt"]["strength"]
-    plane = own(_plane(f"{name} substrate", view * (1.2 + 2 * recipe.arrangement.margin)))
-    plane.materials.append(own(substrate_material(f"{name} substrate", drawn["substrate"], drawn["shader"], reach, dirt, gain)))
+    painted = own(_painted(name, substrate_map(sample, map_side(recipe.camera.render_px))))
+    plane = own(_plane(f"{name} substrate", view * (1.2 + 2 * recipe.arrangement.margin), view))
+    plane.materials.append(own(substrate_material(f"{name} substrate", drawn["substrate"], drawn["shader"], reach, painted)))
     substrate = own(bpy.data.objects.new(f"{name} substrate", plane))
     scene.collection.objects.link(substrate)
 
@@ -133,22 +130,26 @@ def _lamp(name, light, softness, own):
     return lamp
 
 
-def _plane(name, side):
-    """A plane that covers a square of this side, one triangle: an edge through pixel centres would let rays slip through."""
+def _plane(name, side, view):
+    """A plane that covers a square of this side, one triangle: an edge through pixel centres would let rays slip through.
+
+    Its texture coordinates run from 0 to 1 over the field of view.
+    """
     mesh = bpy.data.meshes.new(name)
     low, high = -side / 2, 3 * side / 2
-    mesh.from_pydata([(low, low, 0), (high, low, 0), (low, high, 0)], [], [(0, 1, 2)])
+    corners = np.array([(low, low), (high, low), (low, high)])
+    mesh.from_pydata([(x, y, 0) for x, y in corners], [], [(0, 1, 2)])
     layer = mesh.uv_layers.new(name="UV")
-    layer.data.foreach_set("uv", [0, 0, 2, 0, 0, 2])
+    layer.data.foreach_set("uv", (corners / view + 0.5).ravel())
     return mesh
 
 
-def _dirt_image(name, dirt, rng):
-    thickness = dirt_map(dirt["coverage"], dirt["roughness"], rng)
-    side = thickness.shape[0]
-    image = bpy.data.images.new(f"{name} dirt", side, side, float_buffer=True, is_data=True)
+def _painted(name, painted):
+    """A substrate map as an image."""
+    side = painted.shape[0]
+    image = bpy.data.images.new(f"{name} substrate", side, side, float_buffer=True, is_data=True)
     pixels = np.ones((side, side, 4), np.float32)
-    pixels[..., :3] = thickness[..., None]
+    pixels[..., :2] = painted[::-1]
     image.pixels.foreach_set(pixels.ravel())
     image.pack()  # so that a saved file keeps it
     return image

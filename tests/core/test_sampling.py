@@ -5,7 +5,7 @@ import pytest
 
 from nanosynth.errors import NanosynthError
 from nanosynth.synth import forms
-from nanosynth.synth.dirt import diamond_square, dirt_map
+from nanosynth.synth.dirt import diamond_square, film
 from nanosynth.synth.recipe import Size, read_recipe
 from nanosynth.synth.sampling import draw_diameters, sample_scene
 from nanosynth.synth.shapes import icosphere, normalised, rotation_matrix, stretching
@@ -136,6 +136,6 @@ def test_diamond_square_is_rough_at_every_scale_and_fresh_each_time():
     difference = [np.mean((a[:, lag:] - a[:, :-lag]) ** 2) for lag in (2, 4, 8, 16)]
     growth = np.diff(np.log2(difference)).mean()
     assert 0.8 < growth < 2.0
-    dirt = dirt_map(0.3, 0.6, np.random.default_rng(3))
+    dirt = film(0.3, 0.6, np.random.default_rng(3))
     assert dirt.min() == 0 and dirt.max() == 1
     assert abs((dirt > 0).mean() - 0.3) < 0.01
