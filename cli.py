@@ -7,6 +7,7 @@ without Blender never loads bpy and one without training never loads TensorFlow.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import shlex
 import signal
@@ -23,6 +24,8 @@ from .reporting import ConsoleReporter, JsonReporter
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 NEEDS = {"generate": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib", "compare": "keras", "cross-validate": "keras"}
+HIDDEN = ("worker", "painter", "environment", "previewer")
+"""Verbs by which Nanosynth calls itself; not for people."""
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "sklearn", "keras", "tensorflow")
 
 
@@ -301,18 +304,25 @@ def changed(settings, values: dict):
     return from_dict(type(settings), merge(to_dict(settings), values))
 
 
-def add_flags(parser, kind):
+def add_flags(parser, kind, source: str = ""):
     """Give a parser a flag for every field of a settings tree. Values are checked when the tree is built.
 
     The members of lists, such as a recipe's templates, get none: they are edited in the file.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    kind : dataclass type
+    source : str
+        Where the value of a flag that is not given comes from, such as "the recipe"; empty: the default shown with each.
     """
     from .fields import Range, walk
 
-    group = parser.add_argument_group("settings")
-    for name, hint, spec, _ in walk(kind):
+    group = parser.add_argument_group("settings", f"What is not given comes from {source}." if source else None)
+    for name, hint, spec, default in walk(kind):
         if "[]" in name:
             continue
-        options = {"dest": name, "default": None, "help": (spec.doc + (f" [{spec.unit}]" if spec.unit else "")).replace("%", "%%")}
+        options = {"dest": name, "default": None, "help": described(spec, None if source else default).replace("%", "%%")}
         if hint is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif hint == Range:
@@ -322,6 +332,18 @@ def add_flags(parser, kind):
         else:
             options.update(type=hint, metavar={int: "N", float: "X", str: "TEXT"}[hint])
         group.add_argument("--" + name.replace("_", "-"), **options)
+
+
+def described(spec, default=None) -> str:
+    """The help text of a flag: meaning, unit, bounds, default."""
+    ends = ["" if end is None else f"{end:g}" for end in (spec.low, spec.high)]
+    bounds = f"{ends[0]} to {ends[1]}" if all(ends) else f"at least {ends[0]}" if ends[0] else f"at most {ends[1]}" if ends[1] else ""
+    parts = [" ".join(part for part in (bounds, spec.unit) if part)]
+    if default not in (None, ""):
+        shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else f"{default:g}" if isinstance(default, (int, float)) else default
+        parts.append(f"default: {shown}")
+    notes = "; ".join(part for part in parts if part)
+    return spec.doc + (f" ({notes})" if notes else "")
 
 
 def given(arguments, kind) -> dict:
@@ -338,6 +360,11 @@ def given(arguments, kind) -> dict:
                 place = place.setdefault(section, {})
             place[leaf] = value
     return tree
+
+
+def nearest(verb, listed) -> str:
+    near = difflib.get_close_matches(verb, listed, 1)
+    return (f"Did you mean {near[0]}? " if near else "") + f"The verbs are {', '.join(listed)}."
 
 
 def elsewhere(verb, needed, argv) -> int:
@@ -391,6 +418,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         epilog="'nanosynth VERB --help' shows a verb's settings and examples.",
     )
     main.add_argument("--version", action="version", version=f"nanosynth {__version__}")
+    main.listed = []
     verbs = main.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def verb(name, run, summary, examples):
@@ -403,6 +431,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.set_defaults(run=run)
+        main.listed.append(name)
         return sub
 
     add = verb(
@@ -424,7 +453,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     if chosen == "generate":
         from .synth.recipe import Recipe
 
-        add_flags(add.__self__, Recipe)
+        add_flags(add.__self__, Recipe, "the recipe")
 
     add = verb(
         "train",
@@ -444,7 +473,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     if chosen == "train":
         from .learn.settings import TrainingSettings
 
-        add_flags(add.__self__, TrainingSettings)
+        add_flags(add.__self__, TrainingSettings, "the preset")
 
     add = verb(
         "select",
@@ -515,7 +544,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     if chosen == "cross-validate":
         from .learn.settings import TrainingSettings
 
-        add_flags(add.__self__, TrainingSettings)
+        add_flags(add.__self__, TrainingSettings, "the preset")
 
     add = verb(
         "scale",
@@ -643,7 +672,10 @@ def main(argv=None) -> int:
         needed = NEEDS.get(verb)
         if needed and not importable(needed) and not {"-h", "--help"} & set(argv):
             return elsewhere(verb, needed, argv)
-        arguments = parser(verb).parse_args(argv)
+        command_line = parser(verb)
+        if verb is not None and verb not in (*command_line.listed, *HIDDEN):
+            raise NanosynthError("there is no such verb.", nearest(verb, command_line.listed))
+        arguments = command_line.parse_args(argv)
         arguments.command_line = shlex.join(["nanosynth", *argv])
         if arguments.tethered:
             from .jobs.child import tether

@@ -39,6 +39,11 @@ def plain_command(*arguments) -> list[str]:
     return [sys.executable, str(Path(__file__).resolve().parent.parent / "launch.py"), *map(str, arguments)]
 
 
+def plain_variables() -> dict[str, str]:
+    """The environment variable by which that interpreter finds the packages that this one has, an extension's wheels too."""
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith(("site-packages", "dist-packages")))}
+
+
 class Child:
     """A child process that speaks in messages and ends with this process.
 
@@ -58,6 +63,8 @@ class Child:
         A child that has not said `started` after so many seconds is killed.
     temporary : path-like, optional
         Folder for the child's temporary files, instead of the system's.
+    variables : dict of str to str, optional
+        Environment variables beside this process's own.
 
     Attributes
     ----------
@@ -65,13 +72,14 @@ class Child:
     process : subprocess.Popen
     """
 
-    def __init__(self, argv, *, log, inbox: queue.SimpleQueue | None = None, handshake_s: float = 120.0, temporary=None):
+    def __init__(self, argv, *, log, inbox: queue.SimpleQueue | None = None, handshake_s: float = 120.0, temporary=None, variables=None):
         self.argv, self.log, self.handshake_s = argv, Path(log), handshake_s
         self.inbox = queue.SimpleQueue() if inbox is None else inbox
         self.late = False
         # A group of its own: Ctrl-C in the terminal reaches this process alone, which then ends its children.
         group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
-        environment = os.environ if temporary is None else {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
+        places = {} if temporary is None else dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+        environment = {**os.environ, **places, **(variables or {})}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with explained(self.log):
             stderr = open(self.log, "ab")

@@ -143,7 +143,7 @@ class Run:
             return
         kept = self.kept()
         chosen = self.selected()
-        needed = {kept[-1], *map(self.best, SCORES), chosen["epoch"] if chosen else None} if kept else set()
+        needed = {kept[-1], *map(self.best, SCORES), chosen["epoch"] if chosen else None, *self.favourites()} if kept else set()
         for epoch in kept:
             if epoch not in needed and epoch % self.settings.keep_every:
                 self.weights_path(epoch).unlink(missing_ok=True)
@@ -190,6 +190,25 @@ class Run:
         """What `select` chose, or None."""
         path = self.path / "selected.json"
         return read_json(path) if path.is_file() else None
+
+    def favourites(self) -> list[int]:
+        """The epochs that were marked; their weights stay."""
+        path = self.path / "favourites.json"
+        return read_json(path) if path.is_file() else []
+
+    def mark(self, epoch: int) -> bool:
+        """Make an epoch a favourite, or no longer one; True if it is one now.
+
+        Raises
+        ------
+        NanosynthError
+            If there is no such epoch.
+        """
+        if all(line["epoch"] != epoch for line in self.history()):
+            raise NanosynthError(f"{self.path}: epoch {epoch} is not finished.", "Mark one of those that are.")
+        marked = set(self.favourites()) ^ {epoch}
+        write_json(self.path / "favourites.json", sorted(marked))
+        return epoch in marked
 
     def serving_epoch(self) -> int:
         """The epoch that segments: the selected one, else the best by F1, else the last.

@@ -8,6 +8,7 @@ from . import (
     jobs,
     light,
     lines,
+    painter,
     preview,
     profiles,
     recipe,
@@ -39,7 +40,7 @@ OPERATORS = tuple(
     )
     for cls in module.OPERATORS
 )
-HANDLERS = tuple(pair for module in (light, preview, templates, jobs) for pair in module.HANDLERS)
+HANDLERS = tuple(pair for module in (light, preview, templates, jobs, painter, results) for pair in module.HANDLERS)
 """(name of the list in `bpy.app.handlers`, function) pairs."""
 POINTERS = (*light.POINTERS, *lines.POINTERS)
 """(name, property group) pairs of what a scene has besides `state`."""
@@ -52,6 +53,7 @@ def begin():
     for event, function in HANDLERS:
         getattr(bpy.app.handlers, event).append(function)
     lines.begin()
+    training.begin()
     jobs.look_after()
 
 
@@ -60,7 +62,7 @@ def stop():
     for event, function in HANDLERS:
         if function in getattr(bpy.app.handlers, event):
             getattr(bpy.app.handlers, event).remove(function)
-    for module in (preview, templates, lines):
+    for module in (preview, templates, lines, training, painter):
         module.stop()
     results.stop()
     jobs.end_all()

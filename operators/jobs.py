@@ -12,6 +12,7 @@ import queue
 import shutil
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 import bpy
@@ -58,6 +59,8 @@ class Job:
         The newest of each.
     result : dict
         What its last message says.
+    recent : deque of str
+        The newest pairs.
     """
 
     detached = False
@@ -67,7 +70,9 @@ class Job:
         self.state, self.share, self.text, self.seconds_left, self.error = "running", 0.0, "starting", None, ""
         self.warnings: list[str] = []
         self.artifacts: dict[str, str] = {}
+        self.recent: deque[str] = deque(maxlen=4)
         self.result: dict = {}
+        self.epochs_shown = 0
         self.cancelling = False
 
     @property
@@ -85,6 +90,8 @@ class Job:
             self.text = "begun"
         elif kind == "artifact":
             self.artifacts[message["role"]] = message["path"]
+            if message["role"] == "pair":
+                self.recent.append(message["path"])
         elif kind == "warning":
             self.warnings.append(f"{message['message']} {message['remedy']}".rstrip())
         elif kind == "error":
@@ -189,6 +196,8 @@ class Followed(Job):
             self.follow.cancel()
 
 
+NEWS: dict = {}
+"""Kind of job -> (role, function): the function is called with the job when an artifact of that role has come."""
 RUNNING: dict[str, Job] = {}
 """The newest job of each kind; an ended one stays, so that its panel can say how it ended."""
 
@@ -287,7 +296,11 @@ def tick():
     for job in list(RUNNING.values()):
         if job.state != "running":
             continue
+        role, news = NEWS.get(job.kind, ("", None))
+        before = job.artifacts.get(role)
         changed |= job.listen()
+        if news and job.artifacts.get(role) != before:
+            news(job)
         if job.state == "done" and job.then:
             try:
                 job.then()

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import functools
+import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
-import numpy as np
 
 from .. import properties
 from ..errors import NanosynthError
-from ..fields import walk
-from ..files import write_text
-from ..learn.images import list_images, write_grey, write_labels
-from ..learn.particles import table_text
-from ..learn.pictures import PALETTE, colours, overlay
+from ..fields import default_of, walk
+from ..learn.images import list_images
 from ..learn.segmentation import SegmentationOptions
-from ..learn.tuning import Stored, open_stored, settings_of
-from . import jobs, pictures, state
+from ..learn.tuning import settings_of
+from . import jobs, painter, pictures, state
 from .base import RELATIVE, Action, Work
-
-RESULT = "Nanosynth result"
-FAST_PX = 640
-"""Longest side of the first answer to a slider."""
-SETTLED_S = 0.4
-"""A slider that has not moved for so long gets the full answer."""
 
 
 class SegmentImages(Work):
@@ -56,23 +48,12 @@ class SegmentImages(Work):
         def then():
             found = bpy.data.scenes.get(home)
             if found is not None and state.place(found, "result") == out:  # another file may have been opened meanwhile
-                take_over(found, model)
-                show(bpy.context, found)
+                with quiet():
+                    found.nanosynth.shown_result, found.nanosynth.pick = 0, (-1, -1)
+                    set_back(found)
+                refresh(bpy.context, found)
 
         return jobs.perform(self, self.kind, lambda desk: jobs.learn_command("segment", model, *images, "--out", out, *flags), out, then=then)
-
-
-def take_over(scene, model):
-    """Set the sliders to what the result was made with."""
-    options = properties.from_properties(SegmentationOptions, scene.nanosynth_options)
-    values = {name: getattr(options, name) for name in state.TUNED}
-    values["threshold"] = values["threshold"] or settings_of(model).threshold
-    Quiet.now = True
-    try:
-        for name, value in values.items():
-            setattr(scene.nanosynth, name, value)
-    finally:
-        Quiet.now = False
 
 
 def option_flags(group) -> list[str]:
@@ -106,96 +87,67 @@ def entry_of(scene) -> dict:
     return found[min(scene.nanosynth.shown_result, len(found) - 1)]
 
 
-@functools.lru_cache(maxsize=2)
-def _stored(folder, name, stamp, model) -> Stored:
-    entry = next(entry for entry in state.results(Path(folder)) if entry["name"] == name)
-    return open_stored(folder, entry, model)
-
-
-def stored(scene) -> Stored:
-    """The result that is looked at, with its probability; read once."""
-    folder, entry, model = state.absolute(scene.nanosynth.result, "results"), entry_of(scene), state.model_of(scene)
+def request_of(scene, **more) -> dict:
+    """What the painter is told of the result that is looked at: the image, and the sliders once they were moved."""
+    window, entry, model = scene.nanosynth, entry_of(scene), state.model_of(scene)
     if model is None:
         raise NanosynthError("The model that made this result is not known.", "Name it under Segment.")
-    stamp = (folder / "segmentation.json").stat().st_mtime_ns
-    return _stored(str(folder), entry["name"], stamp, str(model))
+    return {
+        "folder": str(state.absolute(window.result, "results")),
+        "name": entry["name"],
+        "model": str(model),
+        "values": {name: getattr(window, name) for name in state.TUNED} if window.tuned else None,
+        **more,
+    }
 
 
-class Tuned:
-    """The particles found with the sliders as they are; only the newest is kept."""
+class Shown:
+    """What the painter was asked for last."""
 
-    key = None
-    labels: np.ndarray | None = None
-    count: int | None = None
+    request: dict | None = None
 
 
-def tuned_labels(scene, longest_px: int | None = None) -> np.ndarray:
-    """The particles of the result that is looked at, with the sliders as they are."""
-    window = scene.nanosynth
-    values = {name: getattr(window, name) for name in state.TUNED}
-    this = stored(scene)
-    key = (id(this), longest_px, tuple(values.values()))
-    if Tuned.key != key:
-        Tuned.labels = this.separate(**values, longest_px=longest_px)
-        Tuned.key, Tuned.count = key, int(Tuned.labels.max(initial=0))
-    return Tuned.labels
-
-
-def picture(kind: str, this: Stored, labels: np.ndarray) -> np.ndarray:
-    """What is shown of a result.
-
-    Parameters
-    ----------
-    kind : str
-        "overlay", "instances", "mask" or "probability".
-    labels : ndarray (h, w)
-        In the size that the picture gets.
-
-    Returns
-    -------
-    ndarray (h, w) or (h, w, 3)
-    """
-    from ..learn.scale import resize
-
-    if kind == "mask":
-        return np.where(labels > 0, 255, 0).astype(np.uint8)
-    if kind == "instances":
-        return np.where(labels[..., None] > 0, PALETTE[colours(labels)][labels], 0).astype(np.uint8)
-    if kind == "probability":
-        return np.clip(resize(this.probability, labels.shape), 0, 1)
-    return overlay(resize(this.micrograph.pixels, labels.shape), labels)
-
-
-def show(context, scene):
-    """The chosen result as `segment` wrote it, in the image editor and over its micrograph in the 3D view."""
-    Tuned.key = Tuned.labels = Tuned.count = None
+def refresh(context, scene, *, longest_px: int | None = None, show: bool = True):
+    """Show the result as the panel says: in the image editor and over its micrograph in the 3D view."""
     window, entry = scene.nanosynth, entry_of(scene)
-    folder = state.absolute(window.result, "results")
-    kind = window.shown
-    if kind == "instances":  # ids are no colours
-        this = stored(scene)
-        from ..learn.images import read_labels
+    pick = tuple(window.pick) if window.pick[0] >= 0 else None
+    request = request_of(scene, what="result", shown=window.shown, opacity=window.opacity, pick=pick, longest_px=longest_px)
+    Shown.request = request
+    name = scene.name
 
-        labels = read_labels(folder / entry["files"]["instances"])[: this.probability.shape[0]]
-        image = pictures.show_array(RESULT, picture(kind, this, labels))
-    else:
-        image = pictures.show_file(RESULT, folder / entry["files"][kind])
-    _place(context, scene, entry, image, kind)
+    def then(facts):
+        found = bpy.data.scenes.get(name)
+        if found is not None:
+            if facts["final"]:
+                found.nanosynth.facts = json.dumps(facts)
+            lay_over(found, entry)
+
+    painter.ask(context, request, then, show)
 
 
-def _place(context, scene, entry, image, kind):
-    pictures.show(context, image, "result")
+def lay_over(scene, entry):
+    """The picture of a result over its micrograph in the 3D view."""
+    image = bpy.data.images.get(painter.IMAGES["result"][0])
     reference = next((r for r in scene.nanosynth.references if r.image and str(state.absolute(r.path)) == entry["image"]), None)
-    if kind != "histogram" and reference is not None:
-        pictures.lay_out(scene, reference.image, image, entry["nm_per_px"] or 0.0, scene.nanosynth.opacity)
+    if image is not None and reference is not None and scene.nanosynth.shown != "histogram":
+        pictures.lay_out(scene, reference.image, image, entry["nm_per_px"] or 0.0, 1.0)
+
+
+def facts_of(scene) -> dict:
+    """What is known of the picture that is shown: `count`, `median`, `unit`, `particle`."""
+    try:
+        return json.loads(scene.nanosynth.facts)
+    except ValueError:
+        return {}
 
 
 class ShowResult(Action):
     bl_idname = "nanosynth.show_result"
     bl_label = "Show Result"
-    bl_description = "Show what was found in the image editor and, over its micrograph, in the 3D view"
+    bl_description = "Show what was found, as it was segmented, in the image editor and over its micrograph in the 3D view; sets the sliders back"
+    bl_options = {"REGISTER", "UNDO"}
 
-    kind: bpy.props.StringProperty(name="Show", description="overlay, instances, mask, probability or histogram; empty: the panel's choice")
+    kind: bpy.props.StringProperty(name="Show", description="overlay, outlines, instances, mask, probability or histogram; empty: the panel's choice")
 
     @classmethod
     def poll(cls, context):
@@ -206,20 +158,31 @@ class ShowResult(Action):
 
     def act(self, context):
         scene = state.home(context)
-        if self.kind:
-            if self.kind not in scene.nanosynth.bl_rna.properties["shown"].enum_items:
-                raise NanosynthError(f"There is no picture {self.kind!r}.", "Use overlay, instances, mask, probability or histogram.")
-            Quiet.now = True
-            try:
-                scene.nanosynth.shown = self.kind
-            finally:
-                Quiet.now = False
-        show(context, scene)
+        window = scene.nanosynth
+        if self.kind and self.kind not in window.bl_rna.properties["shown"].enum_items:
+            raise NanosynthError(f"There is no picture {self.kind!r}.", f"Use one of {', '.join(window.bl_rna.properties['shown'].enum_items.keys())}.")
+        with quiet():
+            window.shown = self.kind or window.shown
+            window.pick = (-1, -1)
+            set_back(scene)
+        refresh(context, scene)
+
+
+def set_back(scene):
+    """Set the sliders to what the result was made with."""
+    made = entry_of(scene).get("options", {})
+    model = state.model_of(scene)
+    for name in state.TUNED:
+        value = made.get(name, default_of(SegmentationOptions, name))
+        if name == "threshold" and not value:
+            value = settings_of(model).threshold if model else 0.5
+        setattr(scene.nanosynth, name, value)
+    scene.nanosynth.tuned = False
 
 
 class TuneSegmentation(Action):
     bl_idname = "nanosynth.tune_segmentation"
-    bl_label = "Apply"
+    bl_label = "Find Particles Anew"
     bl_description = "Find the particles anew in the stored probability, with the sliders as they are"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -229,21 +192,118 @@ class TuneSegmentation(Action):
 
     def act(self, context):
         scene = state.home(context)
-        labels = tuned_labels(scene, self.longest_px or None)
-        tuned_picture(context, scene, labels)
-        self.report({"INFO"}, f"{labels.max(initial=0)} particles")
+        with quiet():
+            scene.nanosynth.tuned = True
+        refresh(context, scene, longest_px=self.longest_px or None)
+        if bpy.app.background:
+            self.report({"INFO"}, f"{facts_of(scene)['count']} particles")
 
 
-def tuned_picture(context, scene, labels):
-    kind = scene.nanosynth.shown if scene.nanosynth.shown != "histogram" else "overlay"
-    image = pictures.show_array(RESULT, picture(kind, stored(scene), labels))
-    _place(context, scene, entry_of(scene), image, kind)
+class PickParticle(Action):
+    bl_idname = "nanosynth.pick_particle"
+    bl_label = "Pick Particle"
+    bl_description = "Measure the particle at a pixel of the result and mark it in the picture; a pixel without one marks none"
+    bl_options = {"REGISTER", "UNDO"}
+
+    x: bpy.props.IntProperty(name="Column", description="From the left [px]", default=-1, min=-1)
+    y: bpy.props.IntProperty(name="Row", description="From the top [px]", default=-1, min=-1)
+
+    poll = ShowResult.poll
+
+    def act(self, context):
+        scene = state.home(context)
+        with quiet():
+            scene.nanosynth.pick = (self.x, self.y)
+        refresh(context, scene)
+        if bpy.app.background:
+            particle = facts_of(scene)["particle"]
+            self.report({"INFO"}, f"Particle {particle['label']}" if particle else "There is no particle")
+
+
+class ClickParticles(Action):
+    bl_idname = "nanosynth.click_particles"
+    bl_label = "Click Particles"
+    bl_description = "Click particles in the image editor to see their measures; Esc or the right button ends it"
+
+    @classmethod
+    def poll(cls, context):
+        if bpy.app.background:
+            cls.poll_message_set("There is no window")
+            return False
+        return ShowResult.poll.__func__(cls, context)
+
+    def invoke(self, context, event):
+        if Clicking.now:  # the button again: no more
+            Clicking.now = False
+            return {"FINISHED"}
+        try:
+            refresh(context, state.home(context))
+        except NanosynthError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        Clicking.now = True
+        context.window_manager.modal_handler_add(self)
+        context.workspace.status_text_set("Click a particle in the image editor. Esc or the right button ends it.")
+        jobs.redraw()
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context, event):
+        if not Clicking.now or event.type in {"ESC", "RIGHTMOUSE"}:
+            Clicking.now = False
+            context.workspace.status_text_set(None)
+            jobs.redraw()
+            return {"FINISHED"}
+        if event.type == "LEFTMOUSE" and event.value == "PRESS":
+            place = pixel_under(context, event)
+            if place is not None:
+                bpy.ops.nanosynth.pick_particle("EXEC_DEFAULT", True, x=place[0], y=place[1])
+                return {"RUNNING_MODAL"}
+        return {"PASS_THROUGH"}
+
+
+class Clicking:
+    """Whether clicks in the image editor pick particles."""
+
+    now = False
+
+
+def pixel_under(context, event):
+    """The pixel (column, row from the top) of the shown result under the mouse, or None."""
+    for area in pictures.editors(context):
+        image = area.spaces.active.image
+        if image is None or image.name != painter.IMAGES["result"][0] or state.home(context).nanosynth.shown == "histogram":
+            continue
+        region = next(region for region in area.regions if region.type == "WINDOW")
+        x, y = event.mouse_x - region.x, event.mouse_y - region.y
+        for other in area.regions:  # the sidebar and headers lie over it
+            inside = other.x <= event.mouse_x < other.x + other.width and other.y <= event.mouse_y < other.y + other.height
+            if other.type != "WINDOW" and inside and other.width > 1 and other.height > 1:
+                return None
+        across, up = region.view2d.region_to_view(x, y)
+        if 0 <= x < region.width and 0 <= y < region.height and 0 <= across < 1 and 0 <= up < 1:
+            height, width = size_of(entry_of(state.home(context)))
+            return int(across * width), int((1 - up) * height)
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _size(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.size
+
+
+def size_of(entry) -> tuple[int, int]:
+    """Height and width of a result without the banner's rows."""
+    width, height = _size(str(Path(entry["image"])))
+    return height - entry["banner_px"], width
 
 
 class ExportResults(Action):
     bl_idname = "nanosynth.export_results"
     bl_label = "Export"
-    bl_description = "Write particles as table, mask, label image and picture, with the sliders as they are"
+    bl_description = "Write the particles as table, mask, label image, picture and size histogram, as they are found now"
 
     directory: bpy.props.StringProperty(name="Folder", description="Where the files go", subtype="DIR_PATH", options=RELATIVE)
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
@@ -256,74 +316,67 @@ class ExportResults(Action):
 
     def act(self, context):
         scene = state.home(context)
-        folder, entry, this = state.absolute(self.directory, "export"), entry_of(scene), stored(scene)
-        labels, nm = tuned_labels(scene), this.micrograph.nm_per_px
-        name = entry["name"]
-        write_grey(folder / f"{name}_mask.png", picture("mask", this, labels), nm_per_px=nm)
-        write_grey(folder / f"{name}_particles.png", picture("overlay", this, labels), nm_per_px=nm)
-        write_labels(folder / f"{name}_instances.png", labels, nm_per_px=nm)
-        write_text(folder / f"{name}.csv", table_text(this.measure(labels), nm_per_px=nm, scale_source=entry["nm_per_px_source"]))
-        self.report({"INFO"}, f"{labels.max(initial=0)} particles of {name} are in {folder}")
+        Exported.text = ""
+        request = request_of(scene, what="export", directory=str(state.absolute(self.directory, "export")))
+        painter.ask(context, request, lambda facts: setattr(Exported, "text", facts["text"]))
+        if Exported.text:
+            self.report({"INFO"}, Exported.text)
+
+
+class Exported:
+    """What the panel says of the last export."""
+
+    text = ""
+
+
+@contextmanager
+def quiet():
+    """For the block, a change of a property shows nothing: the operator that makes it does."""
+    before, Quiet.now = Quiet.now, True
+    try:
+        yield
+    finally:
+        Quiet.now = before
 
 
 class Quiet:
-    """While `now` is true, a change of a property shows nothing: the operator that makes it does."""
-
     now = False
 
 
-class Waiting:
-    """The scene whose sliders were moved, until the answer is shown."""
-
-    scene: str | None = None
-
-
-def tuning_changed(scene):
-    """A slider was moved: answer coarsely very soon, fully once it rests."""
-    if bpy.app.background or Quiet.now or not entries(scene):
-        return
-    Waiting.scene = scene.name
-    for function, after in ((_coarse, 0.02), (_full, SETTLED_S)):
-        if bpy.app.timers.is_registered(function):
-            bpy.app.timers.unregister(function)
-        bpy.app.timers.register(function, first_interval=after)
-
-
-def _answer(longest_px):
-    scene = bpy.data.scenes.get(Waiting.scene or "")
-    if scene is not None:
-        try:
-            tuned_picture(bpy.context, scene, tuned_labels(scene, longest_px))
-        except NanosynthError:  # the result has gone meanwhile; its panel says so
-            pass
-        jobs.redraw()
-
-
-def _coarse():
-    _answer(FAST_PX)
-
-
-def _full():
-    _answer(None)
-
-
-def shown_changed(scene):
-    """Another picture of the result was chosen."""
+def changed(scene, tuned: bool = False):
+    """A slider was moved, or another picture chosen."""
     if bpy.app.background or Quiet.now or not entries(scene):
         return
     try:
-        show(bpy.context, scene)
-    except NanosynthError:
+        with quiet():
+            scene.nanosynth.tuned = scene.nanosynth.tuned or tuned
+        refresh(bpy.context, scene)
+    except NanosynthError as error:
+        painter.Studio.errors["result"] = str(error)
+
+
+@bpy.app.handlers.persistent
+def _undone(*_):
+    """Undo has set the sliders back: the picture follows."""
+    scene = state.home(bpy.context)
+    if bpy.app.background or Shown.request is None or not entries(scene):
+        return
+    try:
+        refresh(bpy.context, scene, show=False)
+    except NanosynthError:  # the result is gone; its panel says so
         pass
 
 
+@bpy.app.handlers.persistent
+def _another_file(*_):
+    Shown.request, Exported.text, Clicking.now = None, "", False
+
+
 def stop():
-    """Forget what waits; for unregistering."""
-    for function in (_coarse, _full):
-        if bpy.app.timers.is_registered(function):
-            bpy.app.timers.unregister(function)
-    Tuned.key = Tuned.labels = Tuned.count = Waiting.scene = None
-    _stored.cache_clear()
+    """For unregistering."""
+    _another_file()
+    _size.cache_clear()
 
 
-OPERATORS = (SegmentImages, ShowResult, TuneSegmentation, ExportResults)
+HANDLERS = (("undo_post", _undone), ("redo_post", _undone), ("load_pre", _another_file))
+OPERATORS = (SegmentImages, ShowResult, TuneSegmentation, PickParticle, ClickParticles, ExportResults)

@@ -34,19 +34,19 @@ TRAINING.append(("file", "File", "Settings in a TOML file of your own"))
 def _tuning_changed(self, context):
     from . import results
 
-    results.tuning_changed(self.id_data)
+    results.changed(self.id_data, tuned=True)
 
 
 def _result_changed(self, context):
     from . import results
 
-    results.shown_changed(self.id_data)
+    results.changed(self.id_data)
 
 
-def _opacity_changed(self, context):
-    from . import pictures
+def _epoch_changed(self, context):
+    from . import training
 
-    pictures.set_opacity(self.opacity)
+    training.changed(self.id_data)
 
 
 def _shares(name):
@@ -115,7 +115,10 @@ class Window(bpy.types.PropertyGroup):
     validate: bpy.props.BoolProperty(
         name="Watch references", description="Predict the references after each epoch, so that the best epoch can be chosen by eye", default=True
     )
-    epoch: bpy.props.IntProperty(name="Epoch", description="The epoch that is looked at", min=0)
+    epoch: bpy.props.IntProperty(name="Epoch", description="The epoch that is looked at", min=0, update=_epoch_changed)
+    epoch_opacity: bpy.props.FloatProperty(
+        name="Opacity", description="Of the network's answer over the micrograph", subtype="FACTOR", default=1.0, min=0.0, max=1.0, update=_epoch_changed
+    )
 
     shown_result: bpy.props.IntProperty(name="Image", description="The segmented image that is looked at", min=0, update=_result_changed)
     shown: bpy.props.EnumProperty(
@@ -123,6 +126,7 @@ class Window(bpy.types.PropertyGroup):
         description="What of the result is shown",
         items=[
             ("overlay", "Particles", "The micrograph with its particles tinted and outlined"),
+            ("outlines", "Outlines", "The micrograph with the particles' outlines"),
             ("instances", "Colours", "Each particle in a colour of its own"),
             ("mask", "Mask", "Particle or not"),
             ("probability", "Probability", "What the network says of each pixel"),
@@ -131,8 +135,11 @@ class Window(bpy.types.PropertyGroup):
         update=_result_changed,
     )
     opacity: bpy.props.FloatProperty(
-        name="Opacity", description="Of the result over the micrograph in the 3D view", subtype="FACTOR", default=0.7, min=0.0, max=1.0, update=_opacity_changed
+        name="Opacity", description="Of the result over the micrograph", subtype="FACTOR", default=1.0, min=0.0, max=1.0, update=_result_changed
     )
+    pick: bpy.props.IntVectorProperty(name="Particle", description="A pixel of the particle that is measured: column, row from the top [px]", size=2, default=(-1, -1), min=-1)
+    tuned: bpy.props.BoolProperty(name="Tuned", description="Whether the particles are those that the sliders find, not those that were segmented", default=False)
+    facts: bpy.props.StringProperty(name="Facts", description="What was found in the picture that is shown")
     threshold: _shares("threshold")
     min_area: _shares("min_area")
     dynamic_share: _shares("dynamic_share")
@@ -275,6 +282,12 @@ def selected(folder: Path | None) -> int | None:
     stamp = folder and _stamped(folder / "selected.json")
     chosen = _json(stamp) if stamp else None
     return chosen["epoch"] if chosen else None
+
+
+def favourites(folder: Path | None) -> list[int]:
+    """The epochs of a run that were marked as favourites."""
+    stamp = folder and _stamped(folder / "favourites.json")
+    return (_json(stamp) or []) if stamp else []
 
 
 def results(folder: Path | None) -> list[dict]:

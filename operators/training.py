@@ -9,10 +9,8 @@ from ..fields import to_toml
 from ..files import write_text
 from ..learn.run import SCORES, Run
 from ..learn.settings import read_settings
-from . import jobs, pictures, state
+from . import jobs, painter, state
 from .base import RELATIVE, Action, Work
-
-EPOCH = "Nanosynth epoch"
 
 
 class TrainNetwork(Work):
@@ -56,18 +54,83 @@ def newest_epoch(run) -> int:
     return state.history(run)[-1]["epoch"] if state.history(run) else 0
 
 
+def epoch_of(scene) -> int:
+    """The epoch that is looked at: the panel's, or the newest."""
+    newest = newest_epoch(state.place(scene, "run"))
+    return min(scene.nanosynth.epoch or newest, newest)
+
+
 def pictures_of(run, epoch: int) -> list:
     """The validation pictures of an epoch."""
     return sorted((run / "validation").glob(f"{epoch:04d}_*.png")) if run else []
 
 
-class ShowEpoch(Action):
-    bl_idname = "nanosynth.show_epoch"
-    bl_label = "Show Epoch"
-    bl_description = "Show what the network of an epoch sees in a real micrograph: the image, the probability and the particles"
+def kept(run, epoch: int) -> bool:
+    """Whether the weights of an epoch are there."""
+    return run is not None and (run / "epochs" / f"{epoch:04d}.weights.h5").is_file()
 
-    step: bpy.props.IntProperty(name="Step", description="So many epochs on, or back", default=0)
-    epoch: bpy.props.IntProperty(name="Epoch", description="The epoch; 0 takes the panel's", default=0, min=0)
+
+def show_training(context, scene, show: bool = True):
+    """Loss curve and newest validation picture, in the image editor."""
+    painter.ask(context, {"what": "training", "run": str(state.absolute(scene.nanosynth.run, "run")), "image": scene.nanosynth.reference_index}, show=show)
+
+
+def _news(job):
+    """The running training has finished an epoch."""
+    scene = state.home(bpy.context)
+    if not bpy.app.background and job.out == state.place(scene, "run"):
+        show_training(bpy.context, scene, show=job.epochs_shown == 0 or painter.shown(bpy.context, painter.IMAGES["training"][0]))
+        job.epochs_shown += 1
+
+
+jobs.NEWS["train"] = ("weights", _news)
+
+
+def show_epoch(context, scene, gallery: bool = True):
+    """The picture of the epoch that is looked at in one image editor, those of all epochs in the other."""
+    run, epoch = state.absolute(scene.nanosynth.run, "run"), epoch_of(scene)
+    favourites, chosen, image = state.favourites(run), state.selected(run), scene.nanosynth.reference_index
+    marks = ["favourite"] * (epoch in favourites) + ["in use"] * (epoch == chosen)
+    common = {"run": str(run), "epoch": epoch, "image": image}
+    painter.ask(context, {"what": "epoch", "opacity": scene.nanosynth.epoch_opacity, "marks": marks, **common})
+    if gallery:
+        painter.ask(context, {"what": "gallery", "favourites": favourites, "chosen": chosen, **common})
+
+
+def changed(scene):
+    """Another epoch or opacity was chosen in the panel."""
+    if bpy.app.background or Quiet.now or not state.history(state.place(scene, "run")):
+        return
+    try:
+        show_epoch(bpy.context, scene)
+    except NanosynthError as error:
+        painter.Studio.errors["epoch"] = str(error)
+
+
+class Quiet:
+    """While `now` is true, a change of a property shows nothing: the operator that makes it does."""
+
+    now = False
+
+
+def look_at(scene, epoch: int):
+    Quiet.now = True
+    try:
+        scene.nanosynth.epoch = epoch
+    finally:
+        Quiet.now = False
+
+
+def _shown_in(context) -> bool:
+    """Whether the mouse is over an image editor that shows an epoch, or all of them."""
+    image = context.space_data.image if context.area is not None and context.area.type == "IMAGE_EDITOR" else None
+    return image is not None and image.name in (painter.IMAGES["epoch"][0], painter.IMAGES["gallery"][0])
+
+
+class ShowTraining(Action):
+    bl_idname = "nanosynth.show_training"
+    bl_label = "Show Training"
+    bl_description = "Show the loss curve and the newest validation picture in the image editor; they follow the training"
 
     @classmethod
     def poll(cls, context):
@@ -77,17 +140,62 @@ class ShowEpoch(Action):
         return True
 
     def act(self, context):
+        show_training(context, state.home(context))
+
+
+class ShowEpoch(Action):
+    bl_idname = "nanosynth.show_epoch"
+    bl_label = "Show Epoch"
+    bl_description = "Show what the network of an epoch sees in a real micrograph, beside the pictures of all epochs"
+
+    step: bpy.props.IntProperty(name="Step", description="So many epochs on, or back", default=0)
+    epoch: bpy.props.IntProperty(name="Epoch", description="The epoch; 0 takes the panel's", default=0, min=0)
+
+    poll = ShowTraining.poll
+
+    def act(self, context):
         scene = state.home(context)
         run = state.absolute(scene.nanosynth.run, "run")
-        newest = newest_epoch(run)
-        wanted = (self.epoch or scene.nanosynth.epoch or newest) + self.step
-        scene.nanosynth.epoch = epoch = max(1, min(wanted, newest))
-        found = pictures_of(run, epoch)
-        if not found:
+        wanted = (self.epoch or epoch_of(scene)) + self.step
+        epoch = max(1, min(wanted, newest_epoch(run)))
+        look_at(scene, epoch)
+        if not pictures_of(run, epoch):
             self.report({"INFO"}, f"Epoch {epoch} has no picture: no reference was watched")
-            return
-        chosen = found[min(max(scene.nanosynth.reference_index, 0), len(found) - 1)]
-        pictures.show(context, pictures.show_file(EPOCH, chosen), "result")
+        show_epoch(context, scene)
+
+
+class StepEpoch(Action):
+    bl_idname = "nanosynth.step_epoch"
+    bl_label = "Step Through Epochs"
+    bl_description = "Show the next epoch, or the one before; the arrow keys do so over the pictures"
+
+    step: bpy.props.IntProperty(name="Step", description="So many epochs on, or back", default=1)
+
+    @classmethod
+    def poll(cls, context):
+        if not bpy.app.background and not _shown_in(context):
+            cls.poll_message_set("The mouse is not over the pictures of the epochs")
+            return False
+        return ShowTraining.poll.__func__(cls, context)
+
+    def act(self, context):
+        bpy.ops.nanosynth.show_epoch(step=self.step)
+
+
+class MarkEpoch(Action):
+    bl_idname = "nanosynth.mark_epoch"
+    bl_label = "Mark Epoch"
+    bl_description = "Make the epoch a favourite, or no longer one. Favourites are kept with the run, their weights too"
+
+    epoch: bpy.props.IntProperty(name="Epoch", description="The epoch; 0 takes the panel's", default=0, min=0)
+
+    poll = ShowTraining.poll
+
+    def act(self, context):
+        scene = state.home(context)
+        run = Run.open(state.absolute(scene.nanosynth.run, "run"))
+        run.mark(self.epoch or epoch_of(scene))
+        show_epoch(context, scene)
 
 
 class SelectEpoch(Action):
@@ -98,7 +206,7 @@ class SelectEpoch(Action):
     epoch: bpy.props.IntProperty(name="Epoch", description="The epoch; 0 takes the panel's", default=0, min=0)
     best: bpy.props.StringProperty(name="Best", description="Take the epoch with the best of this score instead: f1 or instance_f1")
 
-    poll = ShowEpoch.poll
+    poll = ShowTraining.poll
 
     def act(self, context):
         scene = state.home(context)
@@ -106,10 +214,42 @@ class SelectEpoch(Action):
         run = Run.open(folder)
         if self.best and self.best not in SCORES:
             raise NanosynthError(f"There is no score {self.best}.", f"Use {' or '.join(SCORES)}.")
-        chosen = run.select(best=self.best) if self.best else run.select(epoch=self.epoch or scene.nanosynth.epoch or newest_epoch(folder))
-        scene.nanosynth.epoch = chosen["epoch"]
+        chosen = run.select(best=self.best) if self.best else run.select(epoch=self.epoch or epoch_of(scene))
+        look_at(scene, chosen["epoch"])
         scene.nanosynth.model = scene.nanosynth.run
+        if painter.shown(context, painter.IMAGES["epoch"][0]):
+            show_epoch(context, scene)
         self.report({"INFO"}, f"Epoch {chosen['epoch']} segments from now on")
 
 
-OPERATORS = (TrainNetwork, ShowEpoch, SelectEpoch)
+class Keys:
+    """The keys that work over the pictures of the epochs."""
+
+    made: list = []
+    wanted = (
+        ("nanosynth.step_epoch", "LEFT_ARROW", {"step": -1}),
+        ("nanosynth.step_epoch", "RIGHT_ARROW", {"step": 1}),
+    )
+
+
+def begin():
+    """Add the keys; there are none without a window."""
+    configuration = bpy.context.window_manager.keyconfigs.addon
+    if configuration is None:
+        return
+    keymap = configuration.keymaps.new(name="Image", space_type="IMAGE_EDITOR")
+    for operator, key, values in Keys.wanted:
+        item = keymap.keymap_items.new(operator, key, "PRESS", repeat=True)
+        for name, value in values.items():
+            setattr(item.properties, name, value)
+        Keys.made.append((keymap, item))
+
+
+def stop():
+    """For unregistering."""
+    while Keys.made:
+        keymap, item = Keys.made.pop()
+        keymap.keymap_items.remove(item)
+
+
+OPERATORS = (TrainNetwork, ShowTraining, ShowEpoch, StepEpoch, MarkEpoch, SelectEpoch)

@@ -13,7 +13,7 @@ SIDE = 256
 """Of a picture, px: icons are square."""
 DRAWS = 20_000
 BAR, AXIS, WORDS = (91, 155, 232, 255), (150, 150, 150, 255), (200, 200, 200, 255)
-_icons = None
+_icons = _thumbnails = None
 _shown: dict[str, object] = {}
 
 
@@ -41,6 +41,21 @@ def icon(name: str, key, make) -> int:
         _icons[name].image_pixels_float.foreach_set((pixels[::-1].astype(np.float32) / 255).ravel())
         _shown[name] = key
     return _icons[name].icon_id
+
+
+THUMBNAILS = 64
+
+
+def thumbnail(path: str) -> int:
+    """The icon of an image file. Blender reads it beside its other work and draws it when it is there."""
+    global _thumbnails
+    if _thumbnails is None:
+        _thumbnails = bpy.utils.previews.new()
+    if path not in _thumbnails:
+        if len(_thumbnails) >= THUMBNAILS:
+            _thumbnails.clear()
+        _thumbnails.load(path, path, "IMAGE")
+    return _thumbnails[path].icon_id
 
 
 def size_plot(size) -> np.ndarray:
@@ -87,8 +102,9 @@ def size_icon(size) -> int:
 
 def stop():
     """Forget all pictures; for unregistering."""
-    global _icons
-    if _icons is not None:
-        bpy.utils.previews.remove(_icons)
-        _icons = None
+    global _icons, _thumbnails
+    for collection in (_icons, _thumbnails):
+        if collection is not None:
+            bpy.utils.previews.remove(collection)
+    _icons = _thumbnails = None
     _shown.clear()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bpy
+import numpy as np
 
 from ..doctor import learn_python
 from ..learn.segmentation import SegmentationOptions
-from ..operators import jobs, results, state, training
+from ..operators import jobs, painter, results, state, training
 from ..operators.base import perhaps
+from . import plots
 from .common import BUSY, DONE, READY, WAITING, Step, ending, fields, note, progress, reading, sentence, work
 
 
@@ -35,6 +37,11 @@ class Generate(Step):
             row = layout.row(align=True)
             row.label(text=f"{made} of {recipe.count} pairs are finished", icon="CHECKMARK" if made >= recipe.count else "INFO")
             row.operator("nanosynth.show_pair", text="", icon="HIDE_OFF")
+        job = jobs.RUNNING.get("generate")
+        if job is not None and job.recent and job.out == state.place(scene, "dataset"):
+            row = layout.row(align=True)
+            for path in job.recent:
+                row.template_icon(plots.thumbnail(path), scale=3.2)
         reason = perhaps(state.recipe_of, scene) or perhaps(state.absolute, window.dataset, "data set")
         text = "Generate" if not made else "Go On" if made < recipe.count else "Check Data Set"
         work(layout, scene, "generate", "nanosynth.generate_dataset", text, reason)
@@ -83,7 +90,10 @@ class Train(Step):
         if lines:
             last = lines[-1]
             score = f", F1 {last['f1']:.3f}" if last.get("f1") is not None else ""
-            layout.label(text=f"{last['epoch']} epochs, loss {last['loss']:.4f}{score}", icon="CHECKMARK")
+            row = layout.row(align=True)
+            row.label(text=f"{last['epoch']} epochs, loss {last['loss']:.4f}{score}", icon="CHECKMARK")
+            row.operator("nanosynth.show_training", text="", icon="HIDE_OFF")
+            plot(layout, "training")
         reason = _environment(layout) or (
             "" if state.made_pairs(state.place(scene, "dataset")) else "Generate a data set first."
         )
@@ -104,24 +114,37 @@ class Select(Step):
         if not lines:
             note(layout, "Train a network first; the pictures of its epochs are chosen from here.", "INFO")
             return
-        newest, epoch = lines[-1]["epoch"], min(scene.nanosynth.epoch or lines[-1]["epoch"], lines[-1]["epoch"])
+        epoch, favourites, chosen = training.epoch_of(scene), state.favourites(run), state.selected(run)
         row = layout.row(align=True)
         row.operator("nanosynth.show_epoch", text="", icon="TRIA_LEFT").step = -1
-        row.operator("nanosynth.show_epoch", text=f"Epoch {epoch} of {newest}")
+        row.operator("nanosynth.show_epoch", text=f"Epoch {epoch} of {lines[-1]['epoch']}", icon="HIDE_OFF").step = 0
         row.operator("nanosynth.show_epoch", text="", icon="TRIA_RIGHT").step = 1
-        line = next((line for line in lines if line["epoch"] == epoch), lines[-1])
-        grid = layout.column(align=True)
-        grid.label(text=f"Loss {line['loss']:.4f}")
-        if line.get("f1") is not None:
-            grid.label(text=f"F1 of the pixels {line['f1']:.3f}, of the particles {line['instance_f1']:.3f}")
-        if not training.pictures_of(run, epoch):
+        row.operator("nanosynth.mark_epoch", text="", icon="SOLO_ON" if epoch in favourites else "SOLO_OFF")
+        if training.pictures_of(run, epoch):
+            layout.prop(scene.nanosynth, "epoch_opacity", slider=True)
+            note(layout, "The arrow keys step over the pictures.", "INFO")
+        else:
             note(layout, "No reference was watched in this run.", "INFO")
+        line = next((line for line in lines if line["epoch"] == epoch), lines[-1])
+        column = layout.column(align=True)
+        column.label(text=f"Loss {line['loss']:.4f}")
+        if line.get("f1") is not None:
+            column.label(text=f"F1 of the pixels {line['f1']:.3f}, of the particles {line['instance_f1']:.3f}")
+        if favourites:
+            row = layout.row(align=True)
+            row.label(text="Favourites")
+            for favourite in favourites[:8]:
+                row.operator("nanosynth.show_epoch", text=str(favourite), depress=favourite == epoch).epoch = favourite
+        kept = training.kept(run, epoch)
         row = layout.row()
         row.scale_y = 1.4
-        row.operator("nanosynth.select_epoch", text="Use This Epoch", icon="CHECKMARK")
-        chosen = state.selected(run)
+        row.enabled = kept and epoch != chosen
+        row.operator("nanosynth.select_epoch", text="Use This Model", icon="CHECKMARK")
+        if not kept:
+            note(layout, "The weights of this epoch were not kept; favourites are.", "INFO")
         if chosen:
             layout.label(text=f"Epoch {chosen} is in use", icon="CHECKMARK")
+        problem(layout, "epoch")
 
 
 class Segment(Step):
@@ -173,6 +196,8 @@ class Analyse(Step):
     bl_label = "Analyse"
 
     def mark(self, scene):
+        if painter.Studio.busy("result"):
+            return BUSY
         return READY if results.entries(scene) else WAITING
 
     def body(self, context, layout, scene):
@@ -183,24 +208,82 @@ class Analyse(Step):
         entry = found[min(window.shown_result, len(found) - 1)]
         if len(found) > 1:
             layout.prop(window, "shown_result", text="Image")
-        note(layout, f"{entry['name']}: {entry['particles']} particles", "IMAGE_DATA")
+        facts = results.facts_of(scene)
+        count = facts.get("count", entry["particles"])
+        note(layout, f"{entry['name']}: {count} particle{'s' * (count != 1)}", "IMAGE_DATA")
         for warning in entry["warnings"]:
             note(layout, sentence(warning), "INFO")
-        column = layout.column(align=True)
-        column.use_property_split = False
-        column.prop(window, "shown", expand=True)
+        grid = layout.grid_flow(columns=2, even_columns=True, align=True)
+        grid.use_property_split = False
+        grid.prop(window, "shown", expand=True)
         layout.prop(window, "opacity", slider=True)
         layout.separator()
         for name in state.TUNED:
             layout.prop(window, name, text=reading(name), slider=True)
-        if results.Tuned.count is not None:
-            layout.label(text=f"{results.Tuned.count} particles with these values")
-        row = layout.row(align=True)
-        row.operator("nanosynth.tune_segmentation", text="Apply", icon="FILE_REFRESH")
-        row.operator("nanosynth.show_result", text="As Segmented", icon="LOOP_BACK")
+        row = layout.row()
+        row.operator("nanosynth.show_result", text="As Segmented" if window.tuned else "Show", icon="LOOP_BACK" if window.tuned else "HIDE_OFF")
+        plot(layout, "result")
+        if facts.get("median"):
+            note(layout, f"Median diameter {facts['median']:.4g} {facts['unit']}", "BLANK1")
+        problem(layout, "result")
+        clicking = results.Clicking.now
+        layout.operator("nanosynth.click_particles", text="Stop Clicking" if clicking else "Click Particles", icon="EYEDROPPER", depress=clicking)
+        particle(layout, facts.get("particle"), clicking)
         row = layout.row()
         row.scale_y = 1.4
         row.operator("nanosynth.export_results", icon="EXPORT")
+        if painter.Studio.busy("export"):
+            note(layout, "Exporting…", "SORTTIME")
+        elif results.Exported.text:
+            note(layout, results.Exported.text, "CHECKMARK")
+        problem(layout, "export")
+
+
+MEASURES = (
+    ("Diameter", "diameter", ""),
+    ("Area", "area", "2"),
+    ("Largest Feret", "max_feret", ""),
+    ("Smallest Feret", "min_feret", ""),
+)
+
+
+def particle(layout, row, clicking):
+    """The measures of the particle that was clicked."""
+    if row is None:
+        if clicking:
+            note(layout, "Click a particle in the image editor.", "INFO")
+        return
+    box = layout.box().column(align=True)
+    box.label(text=f"Particle {row['label']}", icon="DOT")
+    for name, key, power in MEASURES:
+        unit = "nm" if row["diameter_nm"] is not None else "px"
+        value = row[f"{key}_{unit}{power}" if unit == "nm" else f"{key}_px"]
+        box.label(text=f"{name}: {value:.4g} {unit}{'²' if power else ''}")
+    for key in ("circularity", "aspect_ratio", "solidity"):
+        box.label(text=f"{reading(key)}: {row[key]:.3f}")
+    if row["confidence"] is not None:
+        box.label(text=f"Confidence: {row['confidence']:.2f}")
+    if row["on_border"]:
+        box.label(text="Cut by the image's border", icon="INFO")
+    if row["touching"]:
+        box.label(text="Touches another", icon="INFO")
+
+
+def plot(layout, what):
+    """The painter's newest small plot, if there is one."""
+    known = painter.Studio.plots.get(what)
+    if known is not None:
+        layout.template_icon(plots.icon(what, known[0], lambda: opaque(known[1])), scale=9)
+
+
+def opaque(pixels):
+    return np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], -1)
+
+
+def problem(layout, what):
+    """Why the painter could not paint."""
+    if what in painter.Studio.errors:
+        note(layout, painter.Studio.errors[what], "ERROR")
 
 
 PANELS = (Generate, Train, Select, Segment, Options, Analyse)

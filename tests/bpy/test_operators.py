@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -14,10 +15,12 @@ import nanosynth
 from nanosynth.fields import to_dict, to_toml
 from nanosynth.files import append_line, write_json, write_text
 from nanosynth.jobs.generate import generate
-from nanosynth.learn.images import read_labels, read_micrograph, write_grey
+from nanosynth.learn.images import read_labels, write_grey, write_labels
+from nanosynth.learn.painting import Painter
+from nanosynth.learn.run import Run
 from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
-from nanosynth.operators import jobs, pictures, preview, results, state
+from nanosynth.operators import jobs, painter, pictures, preview, results, state
 from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.previewer import small
 from nanosynth.synth.recipe import read_recipe
@@ -231,18 +234,19 @@ def test_flags_say_what_differs_from_the_defaults(file):
 
 @pytest.fixture
 def result(file):
-    """A segmented image of two discs that touch, and the model that might have made it."""
+    """A segmented image of two discs that touch, found as one, and the model that might have made it."""
     y, x = np.mgrid[:120, :160]
     probability = np.where((np.hypot(y - 60, x - 50) < 31) | (np.hypot(y - 60, x - 108) < 31), 0.9, 0.05)
     rng = np.random.default_rng(1)
     out = file / "nanosynth" / "result"
     write_grey(file / "real.png", (probability * 200 + rng.normal(0, 3, probability.shape)).clip(0, 255).astype(np.uint8), nm_per_px=2.0)
     write_grey(out / "probability" / "real.png", np.round(probability * 255).astype(np.uint8))
-    write_grey(out / "mask" / "real.png", np.where(probability > 0.5, 255, 0).astype(np.uint8))
+    write_labels(out / "instances" / "real.png", (probability > 0.5).astype(np.int32))
     write_json(file / "model" / "model.json", {"format": 1, "settings": to_dict(read_settings("compact"))})
     entry = {
-        "name": "real", "image": str(file / "real.png"), "particles": 2, "nm_per_px": 2.0, "nm_per_px_source": "test", "banner_px": 0,
-        "scale": {"zoom": 0.8, "diameter_px": 60.0}, "warnings": [], "files": {"probability": "probability/real.png", "mask": "mask/real.png"},
+        "name": "real", "image": str(file / "real.png"), "particles": 1, "nm_per_px": 2.0, "nm_per_px_source": "test", "banner_px": 0,
+        "scale": {"zoom": 0.8, "diameter_px": 60.0}, "warnings": [], "options": {"threshold": 0.45, "min_area": 0.07},
+        "files": {"probability": "probability/real.png", "instances": "instances/real.png"},
     }  # fmt: skip
     write_json(out / "segmentation.json", {"images": [entry]})
     bpy.ops.nanosynth.load_references(filepath=str(file / "real.png"))
@@ -250,50 +254,94 @@ def result(file):
     return out, entry
 
 
+RESULT = painter.IMAGES["result"][0]
+
+
+def painted(what, **request):
+    """What the Python call gives, as (H, W, 3) in [0, 1], and its facts."""
+    *_, last = Painter().answer({"what": what, **request})
+    return last.picture / 255, last.facts
+
+
 def test_results_are_shown_tuned_and_exported(ops, result, file):
     out, entry = result
+    window, place = home().nanosynth, {"folder": str(out), "name": "real", "model": str(file / "model")}
     assert ops.show_result(kind="mask") == {"FINISHED"}
-    np.testing.assert_allclose(pixels(results.RESULT)[..., 0], read_micrograph(out / "mask" / "real.png").pixels, atol=1e-6)
-    assert bpy.data.images[results.RESULT].filepath.startswith("//nanosynth/result/mask")
+    expected, facts = painted("result", shown="mask", **place)
+    np.testing.assert_allclose(pixels(RESULT), expected, atol=1e-6)
+    assert facts["count"] == 1 == results.facts_of(home())["count"]
+    assert (window.threshold, window.min_area) == (pytest.approx(0.45), pytest.approx(0.07)) and not window.tuned
     over = home().collection.objects[pictures.PLANES[1]]
-    assert over.empty_display_size == pytest.approx(160 * 2 / 100) and over.data.name == results.RESULT
-    home().nanosynth.opacity = 0.25
-    assert over.color[3] == pytest.approx(0.25)
+    assert over.empty_display_size == pytest.approx(160 * 2 / 100) and over.data.name == RESULT
 
-    window = home().nanosynth
-    window.threshold, window.min_area, window.dynamic_share, window.dynamic = 0.4, 0.02, 0.1, 0.05
-    expected = open_stored(out, entry, file / "model").separate(
-        threshold=window.threshold, min_area=window.min_area, dynamic_share=window.dynamic_share, dynamic=window.dynamic
-    )
-    assert expected.max() == 2
+    window.threshold, window.min_area, window.dynamic_share, window.dynamic, window.opacity = 0.4, 0.02, 0.1, 0.05, 0.5
+    values = {name: getattr(window, name) for name in state.TUNED}
+    labels = open_stored(out, entry, file / "model").separate(**values)
+    assert labels.max() == 2
     assert ops.tune_segmentation() == {"FINISHED"}
-    np.testing.assert_allclose(pixels(results.RESULT)[..., 0], expected > 0, atol=1e-6)
+    expected, facts = painted("result", values=values, shown="mask", opacity=0.5, **place)
+    np.testing.assert_allclose(pixels(RESULT), expected, atol=1e-6)
+    assert results.facts_of(home())["count"] == 2 and window.tuned
     assert ops.tune_segmentation(longest_px=80) == {"FINISHED"}
-    assert pixels(results.RESULT).shape == (60, 80, 3)
+    assert pixels(RESULT).shape == (60, 80, 3)
+
+    assert ops.pick_particle(x=108, y=60) == {"FINISHED"}
+    particle = results.facts_of(home())["particle"]
+    assert particle["label"] == labels[60, 108] and particle["diameter_nm"] == pytest.approx(2 * 2 * 31, rel=0.05)
+    assert ops.pick_particle(x=0, y=0) == {"FINISHED"} and results.facts_of(home())["particle"] is None
+
     assert ops.export_results(directory="//taken") == {"FINISHED"}
-    np.testing.assert_array_equal(read_labels(file / "taken" / "real_instances.png"), expected)
+    np.testing.assert_array_equal(read_labels(file / "taken" / "real_instances.png"), labels)
     assert len((file / "taken" / "real.csv").read_text().splitlines()) == 3
     window.threshold = 0.95
-    assert ops.tune_segmentation() == {"FINISHED"} and pixels(results.RESULT).max() == 0
+    assert ops.tune_segmentation() == {"FINISHED"} and results.facts_of(home())["count"] == 0
+    assert ops.show_result(kind="overlay") == {"FINISHED"} and results.facts_of(home())["count"] == 1 and not window.tuned
+    with pytest.raises(RuntimeError, match="no picture 'colour'"):
+        ops.show_result(kind="colour")
+
+
+def test_a_tuned_result_stays_in_the_file(ops, result, file):
+    out, _ = result
+    home().nanosynth.threshold = 0.3
+    ops.tune_segmentation()
+    ops.pick_particle(x=50, y=60)
+    before, facts = pixels(RESULT).copy(), results.facts_of(home())
+    bpy.ops.wm.save_mainfile()
+    for path in (out / "probability" / "real.png", out / "segmentation.json"):
+        path.unlink()
+    bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+    np.testing.assert_array_equal(pixels(RESULT), before)
+    assert results.facts_of(home()) == facts and home().nanosynth.threshold == pytest.approx(0.3) and home().nanosynth.tuned
 
 
 def test_without_results_the_buttons_are_grey(ops, file):
-    for operator in (ops.show_result, ops.tune_segmentation, ops.export_results, ops.show_epoch, ops.select_epoch, ops.show_reference):
-        assert not operator.poll()
+    names = "show_result tune_segmentation pick_particle click_particles export_results show_training show_epoch step_epoch mark_epoch select_epoch"
+    for name in (*names.split(), "show_reference", "cancel_job"):
+        assert not getattr(ops, name).poll(), name
 
 
-def test_epochs_are_looked_at_and_chosen(ops, file):
+def test_epochs_are_looked_at_marked_and_chosen(ops, file):
     run = file / "nanosynth" / "run"
+    gap = np.full((40, 4), 255, np.uint8)
     for epoch in (1, 2, 3):
         append_line_in(run / "history.jsonl", {"epoch": epoch, "loss": 1 / epoch, "f1": None, "instance_f1": None})
-        write_grey(run / "validation" / f"{epoch:04d}_a.png", np.full((40, 50), 40 * epoch, np.uint8))
+        parts = [np.full((40, 50), level, np.uint8) for level in (20, 200, 40 * epoch)]
+        write_grey(run / "validation" / f"{epoch:04d}_a.png", np.concatenate([parts[0], gap, parts[1], gap, parts[2]], 1))
         write_text(run / "epochs" / f"{epoch:04d}.weights.h5", "weights")
     write_text(run / "settings.toml", to_toml(read_settings("compact")))
     write_json(run / "run.json", {"format": 1})
-    for step, epoch in ((0, 3), (-1, 2), (-1, 1), (-1, 1), (1, 2)):
-        assert ops.show_epoch(step=step) == {"FINISHED"}
+    for operator, step, epoch in ((ops.show_epoch, 0, 3), (ops.show_epoch, -1, 2), (ops.step_epoch, -1, 1), (ops.step_epoch, -1, 1), (ops.step_epoch, 1, 2)):
+        assert operator(step=step) == {"FINISHED"}
         assert home().nanosynth.epoch == epoch
-        assert pixels("Nanosynth epoch").max() == pytest.approx(40 * epoch / 255, abs=1e-3)
+        expected, _ = painted("epoch", run=str(run), epoch=epoch)
+        np.testing.assert_allclose(pixels(painter.IMAGES["epoch"][0]), expected, atol=1e-6)
+    assert ops.mark_epoch() == {"FINISHED"} and ops.mark_epoch(epoch=3) == {"FINISHED"} and ops.mark_epoch(epoch=3) == {"FINISHED"}
+    assert state.favourites(run) == [2] == Run.open(run).favourites()
+    expected, _ = painted("gallery", run=str(run), epoch=2, favourites=[2])
+    np.testing.assert_allclose(pixels(painter.IMAGES["gallery"][0]), expected, atol=1e-6)
+    assert ops.show_training() == {"FINISHED"}
+    expected, _ = painted("training", run=str(run))
+    np.testing.assert_allclose(pixels(painter.IMAGES["training"][0]), expected, atol=1e-6)
     assert ops.select_epoch() == {"FINISHED"}
     assert json.loads((run / "selected.json").read_text())["epoch"] == 2 == state.selected(run)
     assert state.model_of(home()) == run
@@ -323,7 +371,28 @@ def test_state_survives_the_file(ops, file):
 def test_every_operator_is_found_and_described(ops):
     from nanosynth.operators import OPERATORS
 
+    labels = [cls.bl_label for cls in OPERATORS if issubclass(cls, bpy.types.Operator)]
+    assert len(set(labels)) == len(labels)  # F3 shows nothing else
     for cls in OPERATORS:
         if issubclass(cls, bpy.types.Operator):
-            assert cls.bl_idname.startswith("nanosynth.") and cls.bl_label and cls.bl_description
+            assert cls.bl_idname.startswith("nanosynth.") and cls.__name__ and cls.bl_label and cls.bl_description
+            assert "INTERNAL" not in cls.bl_options  # F3 leaves those out
+
+
+ONLY_IN_A_WINDOW = {"click_particles", "show_preferences", "open_workspace"}
+"""What they do is to be seen only there: the test with a window has them."""
+
+
+def test_every_operator_is_run_by_a_test(ops):
+    from nanosynth.operators import OPERATORS
+
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    window = "".join(path.read_text(encoding="utf-8") for path in (Path(__file__).parents[1] / "gui").glob("*.py"))
+    for cls in OPERATORS:
+        if issubclass(cls, bpy.types.Operator):
+            name = cls.bl_idname.partition(".")[2]
+            if name in ONLY_IN_A_WINDOW:
+                assert name in window, f"no test with a window has {name}"
+            else:
+                assert re.search(rf"ops\.(nanosynth\.)?{name}\b(?!\.poll)", source), f"no test runs {name}"
             assert getattr(ops, cls.bl_idname.removeprefix("nanosynth.")).get_rna_type().name == cls.bl_label

@@ -1,0 +1,534 @@
+"""The window's pictures of a training and of a result.
+
+Made in a process that stays alive beside Blender, so that the window never
+waits; a script gets the same from `Painter.answer` in place. An answer is a
+picture with what is told beside it, a coarse one first where that is sooner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from ..errors import NanosynthError
+from ..files import read_json, read_lines, write_text
+from .images import read_labels, write_grey, write_labels
+from .particles import measure, table_text
+from .pictures import PALETTE, bins, colours, stretched
+from .scale import resize
+from .tuning import Stored, open_stored
+from .validation import GAP_PX
+
+FAST_PX = 640
+"""Longest side of the first answer to a slider."""
+KINDS = ("overlay", "outlines", "instances", "mask", "probability", "histogram")
+BACK, INK, FAINT = (29, 29, 29), (230, 230, 230), (96, 96, 96)
+BLUE, RED, GOLD = (82, 148, 226), (226, 92, 82), (255, 200, 60)
+TINT = 0.35
+TILE_PX, TILES = 190, 48
+"""Width of a picture in the gallery, and how many it shows at most."""
+WIDTH_PX = 1204
+"""Of pictures that are composed here."""
+PLOT_PX = (256, 150)
+"""Size of the small plots in the panels."""
+
+
+@dataclass
+class Answer:
+    """What the painter says to a request.
+
+    Attributes
+    ----------
+    picture : ndarray (H, W, 3), uint8
+    facts : dict
+        JSON-serialisable: `final` (nothing better follows) and, by request, `count`, `particle`, `text`.
+    plot : ndarray (h, w, 3), uint8, or None
+        A small plot for the panel.
+    """
+
+    picture: np.ndarray | None
+    facts: dict = field(default_factory=dict)
+    plot: np.ndarray | None = None
+
+
+class Painter:
+    """Answers requests, and keeps what the last ones needed: images read, particles found, small pictures."""
+
+    def __init__(self):
+        self.opened = self.found = None
+        self.tiles: dict = {}
+
+    def answer(self, request: dict):
+        """Yield the answers to a request, the last one final.
+
+        Parameters
+        ----------
+        request : dict
+            `what`: "result", "export", "epoch", "gallery" or "training", and what the method of that name takes.
+        """
+        yield from getattr(self, f"_{request['what']}")(**{k: v for k, v in request.items() if k not in ("what", "number")})
+
+    # A result
+
+    def _open(self, folder, name, model) -> tuple[Stored, dict]:
+        stamp = (folder, name, model, (Path(folder) / "segmentation.json").stat().st_mtime_ns)
+        if self.opened is None or self.opened[0] != stamp:
+            entry = next((e for e in read_json(Path(folder) / "segmentation.json")["images"] if e["name"] == name and "files" in e), None)
+            if entry is None:
+                raise NanosynthError(f"{folder}: there is no result {name}.", "Segment the image again.")
+            self.opened, self.found = (stamp, open_stored(folder, entry, model), entry), None
+        return self.opened[1], self.opened[2]
+
+    def _key(self, values, longest_px):
+        return self.opened[0], None if values is None else tuple(sorted(values.items())), longest_px
+
+    def labels(self, folder, name, model, values, longest_px=None) -> np.ndarray:
+        """The particles of a result: as segmented, or with these values of the sliders.
+
+        Parameters
+        ----------
+        values : dict or None
+            Arguments of `Stored.separate`; None for what `segment` wrote.
+        longest_px : int, optional
+            Answer in an image of this size at most.
+        """
+        stored, entry = self._open(folder, name, model)
+        key = self._key(values, longest_px)
+        if self.found is None or self.found[0] != key:
+            if values is None:
+                labels = read_labels(Path(folder) / entry["files"]["instances"])[: stored.probability.shape[0]]
+            else:
+                labels = stored.separate(**values, longest_px=longest_px)
+            # What only the colours and the opacity need not make anew.
+            self.found = (key, labels, PALETTE[colours(labels)], _outlines(labels), stretched(resize(stored.micrograph.pixels, labels.shape)))
+        return self.found[1]
+
+    def _result(self, folder, name, model, values=None, shown="overlay", opacity=1.0, pick=None, longest_px=None):
+        """What was found in an image, over it.
+
+        Parameters
+        ----------
+        folder, name, model : str
+            The folder that `segment` wrote, the image's name there, the run or model.
+        values : dict or None
+            See `labels`.
+        shown : str
+            One of `KINDS`.
+        opacity : float
+            0 shows the micrograph alone.
+        pick : pair of int, optional
+            A pixel (column, row from the top): its particle is marked and measured.
+        longest_px : int, optional
+            Answer coarsely only.
+        """
+        if shown not in KINDS:
+            raise NanosynthError(f"There is no picture {shown!r}.", f"Use {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
+        stored, _ = self._open(folder, name, model)
+        nm, shape = stored.micrograph.nm_per_px, stored.probability.shape
+        whole = self.found is not None and self.found[0] == self._key(values, None)  # only colours or opacity have changed
+        large = not longest_px and max(shape) > FAST_PX
+        if large and (whole or values is not None):
+            sides = [FAST_PX, None]
+        else:
+            sides = [longest_px]
+        for side in sides:
+            coarse = side is not None and not whole
+            labels = self.labels(folder, name, model, values, side if coarse else None)
+            step = -(-max(shape) // side) if side and whole else 1
+            share = labels.shape[0] / shape[0]
+            table = sizes_of(labels, nm, share)
+            label = 0 if pick is None else int(labels[tuple(min(int(p * share), n - 1) for p, n in zip(pick[::-1], labels.shape, strict=True))])
+            facts = {"final": side == sides[-1], "count": table["sizes"].size, "unit": table["unit"], "particle": None}
+            facts["median"] = float(np.median(table["whole"])) if table["sizes"].size else None
+            if label and not coarse and step == 1:
+                facts["particle"] = measure_one(labels, label, stored.micrograph.pixels, stored.probability, nm)
+            if shown == "histogram":
+                picture = histogram(table, (1200, 800))
+            else:
+                picture = self._blend(shown, stored, opacity, label, step)
+            yield Answer(picture, facts, histogram(table, PLOT_PX))
+
+    def _blend(self, shown, stored, opacity, label, step=1):
+        _, labels, palette, outline, grey = self.found
+        labels, outline, grey = (array[::step, ::step] for array in (labels, outline, grey))
+        cover = np.float32(1.0)
+        if shown == "mask":
+            colour = np.where(labels[..., None] > 0, np.float32(255), np.float32(0))
+        elif shown == "probability":
+            colour = np.clip(resize(stored.probability, labels.shape), 0, 1)[..., None] * np.float32(255)
+        elif shown == "instances":
+            colour = np.where(labels[..., None] > 0, palette[labels], np.float32(0))
+        else:
+            # Of a tint the darker parts are kept dark, so that the micrograph's relief shows through it.
+            tint = palette[labels]
+            colour = np.where(outline[..., None], tint, tint * (0.35 + 0.65 * grey[..., None])) if shown == "overlay" else tint
+            cover = np.where(outline, np.float32(1), np.where(labels > 0, np.float32(TINT if shown == "overlay" else 0), np.float32(0)))[..., None]
+        weight = cover * np.float32(opacity)
+        picture = grey[..., None] * (255 * (1 - weight)) + colour * weight
+        if label:
+            own = labels == label
+            rim = ndimage.binary_dilation(own, iterations=max(2, round(min(labels.shape) / 400))) & ~own
+            picture[rim] = 255
+        return np.round(picture).clip(0, 255).astype(np.uint8)
+
+    def _export(self, folder, name, model, values, directory):
+        """Write table, mask, label image and picture of a result."""
+        stored, entry = self._open(folder, name, model)
+        labels, nm, directory = self.labels(folder, name, model, values), stored.micrograph.nm_per_px, Path(directory)
+        write_grey(directory / f"{name}_mask.png", np.where(labels > 0, 255, 0).astype(np.uint8), nm_per_px=nm)
+        write_grey(directory / f"{name}_particles.png", self._blend("overlay", stored, 1.0, 0), nm_per_px=nm)
+        write_labels(directory / f"{name}_instances.png", labels, nm_per_px=nm)
+        table = measure(labels, stored.micrograph.pixels, probability=stored.probability, nm_per_px=nm)
+        write_text(directory / f"{name}.csv", table_text(table, nm_per_px=nm, scale_source=entry["nm_per_px_source"]))
+        write_grey(directory / f"{name}_sizes.png", histogram(sizes_of(labels, nm), (1200, 800)))
+        yield Answer(None, {"final": True, "text": f"{labels.max(initial=0)} particles of {name} are in {directory}"})
+
+    # A training
+
+    def _epoch(self, run, epoch, image=0, opacity=1.0, marks=()):
+        """What the network of an epoch sees in a real image: its probability, and the particles, over the micrograph.
+
+        Parameters
+        ----------
+        run : str
+        epoch : int
+        image : int
+            Which of the validation images.
+        opacity : float
+        marks : sequence of str
+            Words beside the epoch's number.
+        """
+        parts = _parts(_pictures(run, epoch), image)
+        lines = read_lines(Path(run) / "history.jsonl")
+        line = next((line for line in lines if line["epoch"] == epoch), {})
+        words = [f"Epoch {epoch}", *(f"{word} {line[key]:.4g}" for word, key in SCORED if line.get(key) is not None), *marks]
+        if parts is None:
+            body = np.full((400, WIDTH_PX, 3), BACK, np.uint8)
+        else:
+            grey, probability, outlined = (part.astype(np.float32) for part in parts)
+            seen = [np.round(grey + (over - grey) * opacity).astype(np.uint8) for over in (probability, outlined)]
+            gap = np.full((len(grey), GAP_PX, 3), BACK, np.uint8)
+            body = np.concatenate([seen[0], gap, seen[1]], 1)
+        yield Answer(np.concatenate([caption("     ".join(words), body.shape[1]), body]), {"final": True})
+
+    def _gallery(self, run, epoch, image=0, favourites=(), chosen=None):
+        """The particles found by all epochs side by side; that of `epoch` framed."""
+        lines = read_lines(Path(run) / "history.jsonl")
+        keep = {epoch, chosen, *favourites}
+        step = -(-len(lines) // TILES)
+        shown = [line for number, line in enumerate(lines) if number % step == 0 or line["epoch"] in keep or number == len(lines) - 1]
+        tiles = []
+        for line in shown:
+            tile = self._tile(run, line["epoch"], image).copy()
+            frame = BLUE if line["epoch"] == epoch else GOLD if line["epoch"] in favourites else None
+            if frame:
+                tile[:4], tile[-4:], tile[:, :4], tile[:, -4:] = frame, frame, frame, frame
+            words = f"{line['epoch']}" + (f"   F1 {line['f1']:.3f}" if line.get("f1") is not None else "")
+            words += "   in use" if line["epoch"] == chosen else ""
+            tiles.append(np.concatenate([tile, caption(words, tile.shape[1], 22, GOLD if line["epoch"] in favourites else INK)]))
+        height = max(len(tile) for tile in tiles)
+        columns = min(len(tiles), max(4, round((len(tiles) * 1.6 * height / (TILE_PX + 6)) ** 0.5)))
+        sheet = np.full((-(-len(tiles) // columns) * (height + 6) + 6, columns * (TILE_PX + 6) + 6, 3), BACK, np.uint8)
+        for number, tile in enumerate(tiles):
+            y, x = 6 + number // columns * (height + 6), 6 + number % columns * (TILE_PX + 6)
+            sheet[y : y + len(tile), x : x + tile.shape[1]] = tile
+        yield Answer(sheet, {"final": True})
+
+    def _tile(self, run, epoch, image):
+        paths = _pictures(run, epoch)
+        path = paths[min(max(image, 0), len(paths) - 1)] if paths else None
+        key = (str(path), path.stat().st_mtime_ns if path else epoch)
+        if key not in self.tiles:
+            parts = _parts(paths, image)
+            if parts is None:
+                self.tiles[key] = np.full((TILE_PX, TILE_PX, 3), (45, 45, 45), np.uint8)
+            else:
+                height = max(1, round(parts[2].shape[0] * TILE_PX / parts[2].shape[1]))
+                self.tiles[key] = np.asarray(Image.fromarray(parts[2]).resize((TILE_PX, height), Image.Resampling.BOX))
+        return self.tiles[key]
+
+    def _training(self, run, image=0):
+        """The loss so far, and below it the newest picture of a validation image."""
+        lines = read_lines(Path(run) / "history.jsonl")
+        curve = loss_curve(lines, (WIDTH_PX, 400))
+        newest = next((paths for line in reversed(lines) if (paths := _pictures(run, line["epoch"]))), [])
+        if newest:
+            with Image.open(newest[min(max(image, 0), len(newest) - 1)]) as file:
+                picture = file.convert("RGB")
+                picture = picture.resize((WIDTH_PX, round(picture.height * WIDTH_PX / picture.width)), Image.Resampling.BOX)
+            curve = np.concatenate([curve, caption(f"Epoch {int(newest[0].name[:4])}: micrograph, probability, particles", WIDTH_PX), np.asarray(picture)])
+        yield Answer(curve, {"final": True}, loss_curve(lines, PLOT_PX))
+
+
+SCORED = (("loss", "loss"), ("F1", "f1"), ("F1 of the particles", "instance_f1"))
+
+
+def measure_one(labels, label, pixels=None, probability=None, nm_per_px=None) -> dict:
+    """The measures of one particle: its row of `particles.measure`, without measuring the others.
+
+    Parameters
+    ----------
+    labels : ndarray (H, W), int
+    label : int
+    pixels, probability : ndarray (H, W), optional
+    nm_per_px : float, optional
+
+    Returns
+    -------
+    dict of column to str, int, float, bool or None
+        None for what is not known or has no meaning; JSON-serialisable.
+    """
+    rows, columns = np.nonzero(labels == label)
+    margin = 4  # so that what touches it is seen, and only the image's own border cuts it
+    top, left = max(rows.min() - margin, 0), max(columns.min() - margin, 0)
+    window = (slice(top, rows.max() + margin + 1), slice(left, columns.max() + margin + 1))
+    crop = [None if array is None else array[window] for array in (pixels, probability)]
+    table = measure(labels[window], crop[0], probability=crop[1], nm_per_px=nm_per_px)
+    at = int(np.flatnonzero(table["label"] == label)[0])
+    row = {name: column[at] for name, column in table.items()}
+    for name, first in (("x", left), ("y", top)):
+        row[f"{name}_px"] += first
+        row[f"{name}_nm"] = row[f"{name}_px"] * nm_per_px if nm_per_px else np.nan
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    return {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in plain.items()}
+
+
+def sizes_of(labels, nm_per_px=None, share: float = 1.0) -> dict:
+    """Equivalent circular diameters of the particles, those cut by the border left out unless there are no others.
+
+    Parameters
+    ----------
+    labels : ndarray (H, W), int
+    nm_per_px : float, optional
+    share : float
+        Pixels of `labels` per pixel that is meant, where they are fewer.
+
+    Returns
+    -------
+    dict
+        `sizes` (of all), `whole` (those not cut), `unit`.
+    """
+    area = np.bincount(labels.ravel())[1:]
+    cut = np.zeros(area.size + 1, dtype=bool)
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        cut[side] = True
+    diameter = np.sqrt(4 * area / np.pi) / share * (nm_per_px or 1)
+    present = area > 0
+    whole = diameter[present & ~cut[1:]]
+    return {"sizes": diameter[present], "whole": whole if whole.size else diameter[present], "unit": "nm" if nm_per_px else "px"}
+
+
+def _outlines(labels):
+    """The pixels beside a border of a particle, in a width that suits the image."""
+    thickness = max(1, round(min(labels.shape) / 700))
+    inner = ndimage.minimum_filter(labels, 2 * thickness + 1, mode="nearest")
+    outer = ndimage.maximum_filter(labels, 2 * thickness + 1, mode="nearest")
+    return (labels > 0) & ((inner != labels) | (outer != labels))
+
+
+def _pictures(run, epoch) -> list[Path]:
+    """The validation pictures of an epoch."""
+    return sorted((Path(run) / "validation").glob(f"{epoch:04d}_*.png"))
+
+
+def _parts(paths, image):
+    """Micrograph, probability and outlined particles of a validation picture, uint8 (h, w, 3) each; None without a picture."""
+    if not paths:
+        return None
+    try:
+        with Image.open(paths[min(max(image, 0), len(paths) - 1)]) as file:
+            whole = np.asarray(file.convert("RGB"))
+    except OSError as error:
+        raise NanosynthError(f"{paths[0]}: missing or damaged.", "Look at another epoch.") from error
+    width = (whole.shape[1] - 2 * GAP_PX) // 3
+    return [whole[:, i * (width + GAP_PX) :][:, :width] for i in range(3)]
+
+
+# Plots, drawn twice as large and shrunk, so that lines are smooth
+
+
+class _Plot:
+    def __init__(self, size, margins):
+        self.size, self.scale = size, 2
+        self.small = size[0] < 500
+        self.font = ImageFont.load_default((11 if self.small else 20) * self.scale)
+        left, right, top, bottom = (m * self.scale for m in margins)
+        self.box = (left, top, size[0] * self.scale - right, size[1] * self.scale - bottom)
+        self.image = Image.new("RGB", (size[0] * self.scale, size[1] * self.scale), BACK)
+        self.draw = ImageDraw.Draw(self.image)
+
+    def span(self, x, y):
+        self.x, self.y = x, y
+
+    def at(self, x, y):
+        left, top, right, bottom = self.box
+        return left + (x - self.x[0]) / (self.x[1] - self.x[0]) * (right - left), bottom - (y - self.y[0]) / (self.y[1] - self.y[0]) * (bottom - top)
+
+    def ticks(self, values, along, shown=str):
+        left, top, right, bottom = self.box
+        for value in values:
+            x, y = self.at(value if along == "x" else self.x[0], value if along == "y" else self.y[0])
+            if along == "x":
+                self.draw.text((x, bottom + 4 * self.scale), shown(value), INK, self.font, anchor="mt")
+            else:
+                self.draw.line([(left, y), (right, y)], (58, 58, 58), self.scale)
+                self.draw.text((left - 4 * self.scale, y), shown(value), INK, self.font, anchor="rm")
+
+    def words(self, place, text, colour=INK, anchor="lt"):
+        self.draw.text([p * self.scale for p in place], text, colour, self.font, anchor=anchor)
+
+    def pixels(self):
+        left, top, right, bottom = self.box
+        self.draw.line([(left, bottom), (right, bottom)], FAINT, self.scale)
+        return np.asarray(self.image.resize(self.size, Image.Resampling.BOX))
+
+
+def _round_ticks(low, high, most):
+    """At most about `most` round numbers between two."""
+    step = (high - low) / most
+    if step <= 0:
+        return [low]
+    power = 10.0 ** np.floor(np.log10(step))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= step * 0.999)
+    return [float(f"{v:.6g}") for v in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
+
+
+def caption(text, width, height=36, colour=INK) -> np.ndarray:
+    """A line of text; uint8 (height, width, 3)."""
+    image = Image.new("RGB", (width, height), BACK)
+    ImageDraw.Draw(image).text((10 if height > 30 else 4, height / 2), text, colour, ImageFont.load_default(height * 0.6), anchor="lm")
+    return np.asarray(image)
+
+
+def loss_curve(lines, size) -> np.ndarray:
+    """Loss, and F1 where known, against the epoch.
+
+    Parameters
+    ----------
+    lines : list of dict
+        A run's history.
+    size : pair of int
+        Width and height in px.
+
+    Returns
+    -------
+    ndarray (height, width, 3), uint8
+    """
+    plot = _Plot(size, (34, 10, 18, 18) if size[0] < 500 else (70, 70, 46, 40))
+    epochs, loss = [line["epoch"] for line in lines], [line["loss"] for line in lines]
+    if not lines:
+        plot.words((size[0] / 2, size[1] / 2), "no epoch is finished yet", FAINT, "mm")
+        plot.span((0, 1), (0, 1))
+        return plot.pixels()
+    top = max(loss) * 1.05 or 1.0
+    plot.span((min(1, epochs[-1] - 1) if epochs[-1] == 1 else 1, max(epochs[-1], 2)), (0.0, top))
+    plot.ticks(_round_ticks(0, top, 3 if plot.small else 5), "y", lambda v: f"{v:g}")
+    plot.ticks([v for v in _round_ticks(1, max(epochs[-1], 2), 4 if plot.small else 10) if v == int(v)], "x", lambda v: f"{v:.0f}")
+    _line(plot, epochs, loss, BLUE)
+    plot.words((plot.box[0] / 2, 3), f"loss {loss[-1]:.4f}", BLUE)
+    scored = [(line["epoch"], line["f1"]) for line in lines if line.get("f1") is not None]
+    if scored:
+        plot.y = (0.0, 1.0)
+        _line(plot, *zip(*scored, strict=True), GOLD)
+        if not plot.small:
+            for value in (0.0, 0.5, 1.0):
+                plot.draw.text((plot.box[2] + 8 * plot.scale, plot.at(0, value)[1]), f"{value:g}", GOLD, plot.font, anchor="lm")
+        plot.words((size[0] / 2, 3), f"F1 {scored[-1][1]:.3f}", GOLD)
+    plot.words((size[0] - 10, 3), f"epoch {epochs[-1]}", INK, "rt")
+    return plot.pixels()
+
+
+def _line(plot, x, y, colour):
+    places = [plot.at(a, b) for a, b in zip(x, y, strict=True)]
+    if len(places) > 1:
+        plot.draw.line(places, colour, (2 if plot.small else 3) * plot.scale, joint="curve")
+    r = (2.5 if plot.small else 4) * plot.scale
+    plot.draw.ellipse([places[-1][0] - r, places[-1][1] - r, places[-1][0] + r, places[-1][1] + r], colour)
+
+
+def histogram(table, size) -> np.ndarray:
+    """How many particles there are of each diameter.
+
+    Parameters
+    ----------
+    table : dict
+        From `sizes_of`.
+    size : pair of int
+        Width and height in px.
+
+    Returns
+    -------
+    ndarray (height, width, 3), uint8
+    """
+    plot = _Plot(size, (30, 10, 18, 32) if size[0] < 500 else (80, 30, 60, 80))
+    sizes, unit = table["whole"], table["unit"]
+    if not sizes.size:
+        plot.words((size[0] / 2, size[1] / 2), "no particles", FAINT, "mm")
+        plot.span((0, 1), (0, 1))
+        return plot.pixels()
+    edges = bins(sizes)
+    counts = np.histogram(sizes, edges)[0]
+    plot.span((0.0, float(edges[-1])), (0.0, counts.max() * 1.05))
+    plot.ticks([v for v in _round_ticks(0, counts.max() * 1.05, 3 if plot.small else 5) if v == int(v)], "y", lambda v: f"{v:.0f}")
+    plot.ticks(_round_ticks(0, float(edges[-1]), 4 if plot.small else 8), "x", lambda v: f"{v:g}")
+    for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
+        (x0, y0), (x1, y1) = plot.at(low, count), plot.at(high, 0)
+        if count:
+            plot.draw.rectangle([x0 + 1, y0, x1 - 1, y1], BLUE)
+    median = float(np.median(sizes))
+    plot.draw.line([plot.at(median, 0), plot.at(median, counts.max() * 1.05)], RED, 2 * plot.scale)
+    cut = table["sizes"].size - sizes.size
+    plot.words((plot.box[0] / plot.scale, 3), f"{sizes.size} particles" + (f", {cut} cut by the border" if cut and not plot.small else ""))
+    plot.words((size[0] - 10, 3), f"median {median:.4g} {unit}", RED, "rt")
+    plot.words((size[0] / 2, size[1] - 3), f"equivalent circular diameter / {unit}", INK, "mb")
+    return plot.pixels()
+
+
+def run_painter(folder, orders, reporter):
+    """Answer requests, the newest of each kind, until the parent is gone.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where pictures are left, as PNG, and plots, as NumPy files; the parent deletes them.
+    orders : queue
+        Of dicts: a request (see `Painter.answer`) with its `number`.
+    reporter : Reporter
+        Gets an `artifact` of the request's `what` as role for each answer, with its `number`, `facts` and `plot`
+        (a path or None); an `error` with the `number` for a request that cannot be met.
+    """
+    painter = Painter()
+    reporter.started("painter")
+    waiting: dict[str, dict] = {}
+    made = 0
+    while True:
+        while not waiting or not orders.empty():
+            order = orders.get()
+            waiting[order["what"]] = order
+        order = waiting.pop(next(iter(waiting)))
+        try:
+            for answer in painter.answer(order):
+                made += 1
+                picture, plot = Path(folder, f"{made}.png"), Path(folder, f"{made}.npy")
+                if answer.picture is not None:
+                    Image.fromarray(answer.picture).save(picture, compress_level=1)
+                if answer.plot is not None:
+                    np.save(plot, answer.plot)
+                reporter.artifact(
+                    picture if answer.picture is not None else "",
+                    order["what"],
+                    number=order["number"],
+                    facts=answer.facts,
+                    plot=str(plot) if answer.plot is not None else None,
+                )
+                if not orders.empty() and not answer.facts["final"]:
+                    waiting = {order["what"]: order, **waiting}  # to go on with, unless a newer one of its kind has come
+                    break
+        except NanosynthError as error:
+            reporter.error(error.message, error.remedy, number=order["number"])
+        except OSError as error:
+            reporter.error(f"{error.filename or 'a file'}: {error.strerror}.", "Check that the project's folder is still there.", number=order["number"])

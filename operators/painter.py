@@ -1,0 +1,222 @@
+"""The painter: pictures of trainings and results are made in a process beside Blender, so that the window never waits.
+
+The process belongs to the session, like the preview's. It is told what is
+wanted; of several requests of a kind it meets the newest. Pictures come back
+as PNG and are packed into their image, so that they stay in the .blend.
+Without a window the same is done in place.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..errors import NanosynthError
+from ..jobs.process import Child, plain_command, plain_variables
+from . import jobs, pictures
+
+IMAGES = {
+    "result": ("Nanosynth result", "result"),
+    "epoch": ("Nanosynth epoch", "result"),
+    "training": ("Nanosynth training", "result"),
+    "gallery": ("Nanosynth epochs", "reference"),
+}
+"""What is painted -> its image, and the image editor that shows it."""
+TICK_S = 0.03
+
+
+class Studio:
+    """The painter's process, what it was asked and what it has answered."""
+
+    child: Child | None = None
+    desk: Path | None = None
+    number = painted = 0
+    asked: dict[str, int] = {}
+    then: dict = {}
+    plots: dict = {}
+    errors: dict[str, str] = {}
+    in_place = None
+
+    @classmethod
+    def busy(cls, what: str) -> bool:
+        return what in cls.asked
+
+
+def ask(context, request: dict, then=None, show: bool = True):
+    """Have a picture painted and shown.
+
+    Parameters
+    ----------
+    request : dict
+        See `learn.painting.Painter.answer`.
+    then : callable, optional
+        Called in the main thread with the facts of each answer.
+    show : bool
+        Whether the picture's image editor is to show it now; otherwise only if it does already.
+
+    Raises
+    ------
+    NanosynthError
+        Without a window: if the request cannot be met.
+    """
+    what = request["what"]
+    Studio.errors.pop(what, None)
+    if bpy.app.background:
+        from ..learn.painting import Painter
+
+        Studio.in_place = Studio.in_place or Painter()
+        *_, last = Studio.in_place.answer(request)
+        _take(context, what, None if last.picture is None else _png(last.picture), last.facts, last.plot, then, show)
+        return
+    if Studio.child is None:
+        _hire()
+    Studio.number += 1
+    Studio.asked[what] = Studio.number
+    Studio.then[what] = (then, show)
+    Studio.child.send(number=Studio.number, **request)
+    if not bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.register(_tick, first_interval=TICK_S, persistent=True)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _hire():
+    Studio.desk = Path(tempfile.mkdtemp(prefix="nanosynth-painter-"))
+    try:
+        command = plain_command("painter", "--out", Studio.desk, "--json")
+        Studio.child = Child(command, log=Studio.desk / "log.txt", handshake_s=120.0, variables=plain_variables())
+    except NanosynthError:
+        shutil.rmtree(Studio.desk, ignore_errors=True)
+        raise
+
+
+def _tick():
+    """The timer: show one answer; another comes with the next tick, so that no tick takes long."""
+    message = None
+    while message is None and Studio.child is not None:
+        try:
+            _, message = Studio.child.inbox.get_nowait()
+        except queue.Empty:
+            break
+        if message is None:
+            _bury()
+        else:
+            message = message if _hear(message) else None
+    return TICK_S if Studio.asked else None
+
+
+def _hear(message) -> bool:
+    """Take in a message; True if a picture was shown."""
+    kind, number = message["kind"], message.get("number")
+    what = next((what for what, asked in Studio.asked.items() if asked == number), None)
+    if kind == "artifact":
+        picture, plot = (Path(path) if path else None for path in (message["path"], message["plot"]))
+        if what is not None:
+            then, show = Studio.then[what]
+            if message["facts"]["final"]:
+                del Studio.asked[what]
+            try:
+                _take(bpy.context, what, picture.read_bytes() if picture else None, message["facts"], np.load(plot) if plot else None, then, show)
+            except NanosynthError as error:
+                Studio.errors[what] = str(error)
+            Studio.then[what] = (then, False)
+            jobs.redraw()
+        for path in (picture, plot):
+            if path is not None:
+                path.unlink(missing_ok=True)
+        return what is not None
+    if kind == "error" and what is not None:
+        Studio.errors[what] = f"{message['message']} {message['remedy']}".rstrip()
+        del Studio.asked[what]
+        jobs.redraw()
+    return False
+
+
+def _bury():
+    """The process has ended on its own."""
+    error = str(Studio.child.failure("The painter"))
+    Studio.errors.update(dict.fromkeys(Studio.asked, error))
+    end()
+    jobs.redraw()
+
+
+def _take(context, what, data, facts, plot, then, show):
+    if data is not None:
+        name, place = IMAGES[what]
+        image = packed(name, data)
+        if show or any(area.spaces.active.image == image for area in pictures.editors(context)):
+            pictures.show(context, image, place)
+    if plot is not None:
+        Studio.painted += 1
+        Studio.plots[what] = (Studio.painted, plot)
+    if then:
+        then(facts)
+
+
+def packed(name: str, data: bytes) -> bpy.types.Image:
+    """An image datablock with a PNG file inside; a second call replaces it."""
+    image = bpy.data.images.get(name)
+    if image is None:
+        image = bpy.data.images.new(name, 8, 8, alpha=False)
+    if image.source != "FILE":
+        image.source = "FILE"
+    image.filepath = f"//{name}.png"  # the file's name, should somebody unpack it
+    image.pack(data=data, data_len=len(data))
+    image.buffers_free()
+    image.update_tag()
+    return image
+
+
+def shown(context, name: str) -> bool:
+    """Whether an image editor shows the image of this name."""
+    return any(area.spaces.active.image is not None and area.spaces.active.image.name == name for area in pictures.editors(context))
+
+
+def end(wait: bool = False):
+    """End the process; the next request starts another."""
+    child, desk, Studio.child, Studio.desk = Studio.child, Studio.desk, None, None
+    Studio.asked, Studio.then = {}, {}
+    if child is None:
+        return
+
+    def bury():
+        child.end()
+        shutil.rmtree(desk, ignore_errors=True)
+
+    child.untether()
+    if wait:
+        bury()
+    else:
+        threading.Thread(target=bury, name="end of the painter", daemon=True).start()
+
+
+def stop():
+    """For unregistering."""
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    end(wait=True)
+    Studio.plots, Studio.errors, Studio.in_place = {}, {}, None
+
+
+@bpy.app.handlers.persistent
+def _another_file(*_):
+    """What was asked for another file is not shown in this one."""
+    Studio.asked, Studio.then, Studio.plots, Studio.errors = {}, {}, {}, {}
+
+
+HANDLERS = (("load_pre", _another_file),)
+
+
