@@ -11,7 +11,7 @@ from __future__ import annotations
 import bpy
 
 from ..fields import Spec, default_of, specs
-from .recipe import NM_PER_UNIT, Shader, Substrate
+from .recipe import NM_PER_UNIT, Shader, Substrate, Template
 from .sampling import LEAST_BRIGHT
 
 
@@ -100,7 +100,8 @@ INPUTS = {
     "Texture grain": "grain",
     "Transparency": "transparency",
 }
-"""The SE yield group's inputs, and the field of `recipe.Shader` that bounds and describes each."""
+CORE = {"Core radius": "core", "Core contrast": "core_contrast"}
+"""The SE yield group's inputs, and the field of `recipe.Shader`, or for `CORE` of `recipe.Template`, that bounds and describes each."""
 
 SHADOW_REACH = (200.0, Spec("Reach of the shadowing.", "nm", 0.1, 1e6))
 """Default and bounds of the one input that the recipe gives in radii."""
@@ -141,6 +142,8 @@ def se_yield_group() -> bpy.types.NodeTree:
     tree = bpy.data.node_groups.new(SE_YIELD, "ShaderNodeTree")
     for name, field in INPUTS.items():
         add_input(tree, name, field, Shader)
+    for name, field in CORE.items():
+        add_input(tree, name, field, Template)
     tree.interface.new_socket("Shader", in_out="OUTPUT", socket_type="NodeSocketShader")
     nodes = Nodes(tree)
     given = nodes.inputs()
@@ -174,6 +177,15 @@ def se_yield_group() -> bpy.types.NodeTree:
     gain = nodes.math("SUBTRACT", nodes.math("POWER", nodes.math("DIVIDE", 1.0, cosine), given["Edge exponent"]), 1.0)
     tilt = nodes.math("MULTIPLY_ADD", gain, given["Edge brightness"], 1.0)
 
+    # A core shows through its shell by the length of the beam's way through it.
+    aside = nodes.add("VectorMath", {0: geometry.outputs["Position"], 1: this.outputs["Location"]}, operation="SUBTRACT")
+    aside = nodes.add("VectorMath", {0: aside.outputs[0], 1: (1.0, 1.0, 0.0)}, operation="MULTIPLY")
+    aside = nodes.add("VectorMath", {0: aside.outputs[0]}, operation="LENGTH").outputs["Value"]
+    core = nodes.math("MULTIPLY", nodes.math("MULTIPLY", radius, 1.0 / NM_PER_UNIT), given["Core radius"])
+    inside = nodes.math("POWER", nodes.math("DIVIDE", aside, nodes.math("MAXIMUM", core, 1e-6)), 2.0)
+    chord = nodes.math("SQRT", nodes.math("MAXIMUM", nodes.math("SUBTRACT", 1.0, inside), 0.0))
+    texture = nodes.math("MULTIPLY", texture, nodes.math("MULTIPLY_ADD", chord, given["Core contrast"], 1.0))
+
     deviation = nodes.math("SUBTRACT", own.outputs["Red"], DEVIATIONS)
     varied = nodes.math("MAXIMUM", nodes.math("MULTIPLY_ADD", deviation, given["Per-particle variation"], 1.0), LEAST_BRIGHT)
     look = nodes.math("MULTIPLY", nodes.math("MULTIPLY", own.outputs["Blue"], varied), given["Base yield"])
@@ -190,7 +202,7 @@ def se_yield_group() -> bpy.types.NodeTree:
     return tree
 
 
-def particle_material(name: str, shader: dict, shadow_reach_nm: float) -> bpy.types.Material:
+def particle_material(name: str, shader: dict, shadow_reach_nm: float, core: dict | None = None) -> bpy.types.Material:
     """The particles' material: the SE yield group with the values drawn for a scene.
 
     Parameters
@@ -198,9 +210,13 @@ def particle_material(name: str, shader: dict, shadow_reach_nm: float) -> bpy.ty
     shader : dict
         The values drawn for `recipe.Shader`.
     shadow_reach_nm : float
+    core : dict, optional
+        The values drawn for `core` and `core_contrast` of a core-shell template.
     """
     material, nodes = new_material(name)
     group = nodes.group(se_yield_group())
+    for socket, field in CORE.items():
+        group.inputs[socket].default_value = core[field] if core else 0.0
     for socket, field in INPUTS.items():
         group.inputs[socket].default_value = shadow_reach_nm if field is None else shader[field]
     nodes.output(group.outputs["Shader"])

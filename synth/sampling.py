@@ -158,6 +158,10 @@ def sample_scene(recipe: Recipe, index: int, shapes: dict | None = None, *, laid
     drawn["dirt"]["sign"] = float(stream(look, "dirt.sign").choice([-1.0, 1.0]))
     drawn["degradation"]["drift_angle"] = float(rounded(stream(look, "degradation.drift_angle").uniform(0, 360), 3))
     drawn["degradation"]["field_of_view"] = field_of_view
+    drawn["cores"] = [
+        {f: draw_range(f, getattr(t, f), stream(look, f"templates.{t.name}.{f}")) for f in ("core", "core_contrast")} if t.shape == "core_shell" else None
+        for t in recipe.templates
+    ]
     drawn["yield_factors"] = [draw_range("yield_factor", t.yield_factor, stream(look, f"templates.{t.name}.yield_factor")) for t in recipe.templates]
 
     rng = np.random.default_rng(streams["arrangement"])

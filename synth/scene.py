@@ -74,12 +74,13 @@ def build_scene(recipe: Recipe, sample: SceneSample) -> BuiltScene:
     radius = float(np.median(table["radius_nm"])) if count else 1.0
     reach = drawn["shader"]["shadow_reach"] * radius
 
-    material = own(particle_material(f"{name} particles", drawn["shader"], reach))
+    plain = own(particle_material(f"{name} particles", drawn["shader"], reach))
+    materials = [plain if core is None else own(particle_material(f"{name} {t.name}", drawn["shader"], reach, core)) for t, core in zip(recipe.templates, drawn["cores"])]
     meshes = {}
     for f in np.unique(table["form"]):
-        kind = recipe.templates[table["template"][table["form"] == f][0]].name
-        meshes[f] = own(build_mesh(f"{name} {kind}", sample.forms[f]))
-        meshes[f].materials.append(material)
+        t = table["template"][table["form"] == f][0]
+        meshes[f] = own(build_mesh(f"{name} {recipe.templates[t].name}", sample.forms[f]))
+        meshes[f].materials.append(materials[t])
 
     particles = []
     for k in range(count):

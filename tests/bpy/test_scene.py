@@ -305,6 +305,31 @@ def test_the_edge_effect_brightens_the_rim():
         assert image[ring].mean() == pytest.approx(expected.mean(), rel=0.03)
 
 
+def test_a_core_shines_through_its_shell():
+    recipe = small_recipe(templates=[{"shape": "core_shell", "core": [0.5, 0.5], "core_contrast": [1.0, 1.0], "size": {"median": 300.0, "spread": 1.0}}])
+    recipe.arrangement.coverage, recipe.arrangement.stacking = (0.05, 0.05), (0.0, 0.0)
+    recipe.camera.field_of_view = (700.0, 700.0)
+    profiles = []
+
+    def plain(sample):
+        sample.drawn["shader"].update(shadowing=0.0, roughness=0.0, diffuse=0.0)
+
+    for contrast in (1.0, 0.0):
+        recipe.templates[0].core_contrast = (contrast, contrast)
+        scene, sample, _ = built(recipe, 0, plain)
+        try:
+            photo = render_photo(scene, SIZE, 4, 0)
+        finally:
+            scene.remove()
+        x, y = pixel_centres(sample, SIZE)
+        table = sample.particles
+        away = np.hypot(x - table["x_nm"][0], y - table["y_nm"][0]) / table["radius_nm"][0]
+        profiles.append([photo[away < 0.1].mean(), photo[(away > 0.6) & (away < 0.8)].mean()])
+    with_core, without = np.array(profiles)
+    assert with_core[0] / without[0] == pytest.approx(2, rel=0.05)
+    assert with_core[1] == pytest.approx(without[1], rel=0.02)
+
+
 def test_micrograph_and_label_are_registered():
     """The micrograph's edges lie where the label's do: below a tenth of a rendered pixel, at the paper's sizes."""
     recipe = read_recipe("sio2")
