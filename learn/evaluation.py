@@ -298,14 +298,16 @@ PAPER_HEADS = {
     "n_predicted": "N found",
     "n_truth": "N manual",
 }
-OTHER_HEADS = {
-    "iou": "IoU",
+INSTANCE_HEADS = {
     "instance_precision": "i-prec",
     "instance_recall": "i-rec",
     "instance_f1": "i-F1",
     "ap50": "AP50",
     "ap75": "AP75",
     "coco_ap": "COCO-AP",
+    "iou": "IoU",
+}
+OTHER_HEADS = {
     "pq": "PQ",
     "sq": "SQ",
     "rq": "RQ",
@@ -317,15 +319,16 @@ OTHER_HEADS = {
 
 
 def report(scores: dict) -> str:
-    """The result of `evaluate_folders` as two tables for people, the first as Figure 4a of Mill et al. 2021."""
+    """The result of `evaluate_folders` as tables for people, the first as Figure 4a of Mill et al. 2021."""
     count = len(scores["images"])
     means = {key: sum(row[key] for row in scores["images"].values()) / count for key in ("n_truth", "n_predicted")}
     rows = _rows(scores)
     rows[-2] = ("mean of images", scores["mean"] | means)
-    interval = [(f"{LEVEL:.0%} interval", {key: ends for key, ends in scores["intervals"]["mean"].items() if ends})]
+    ends = {key: pair for key, pair in scores["intervals"]["mean"].items() if pair}
+    interval = [(f"  {LEVEL:.0%} {end}", {key: pair[i] for key, pair in ends.items()}) for i, end in enumerate(("from", "to"))]
     lines = []
-    for heads in (PAPER_HEADS, OTHER_HEADS):
-        lines += _table(heads, rows[:-1] + interval * bool(interval[0][1]) + rows[-1:], count) + [""]
+    for heads in (PAPER_HEADS, INSTANCE_HEADS, OTHER_HEADS):
+        lines += _table(heads, rows[:-1] + interval * bool(ends) + rows[-1:], count) + [""]
     lines += [
         "Precision to F1, IoU: by pixel; i-: by instance at IoU 0.5; AP (mean over IoU 0.5 to 0.95), AP50, AP75: TP / (TP + FP + FN);",
         "COCO-AP: area under the precision-recall curve; PQ = SQ x RQ: panoptic quality; AJI: aggregated Jaccard index;",
@@ -358,8 +361,6 @@ def _table(heads, rows, count):
 def _cell(key, value):
     if value is None:
         return "-"
-    if isinstance(value, list):
-        return "..".join(_cell(key, end) for end in value)
     if key == "warping_error":
         return f"{value * 1e6:.0f}"
     if key in SIZE:

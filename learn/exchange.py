@@ -99,7 +99,7 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
             )
     files, gathered = [], {"coco": Coco(out / "coco"), "parquet": Table(out / "parquet")}
     reporter.started("export", text=f"Exporting {len(items)} image{'s' * (len(items) != 1)} as {', '.join(formats)}", images=len(items))
-    clock = Clock(len(items))
+    clock, unscaled, empty = Clock(len(items)), [], []
     for done, item in enumerate(items):
         labels = item.labels()
         pixels = item.pixels() if item.pixels else None
@@ -109,11 +109,9 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
                 "Was the picture replaced? Segment it again.",
             )
         if item.nm_per_px is None:
-            reporter.warning(
-                f"{item.name}: its scale is not known, so no lengths in nm are written.", "Give it with --nm-per-px when segmenting."
-            )
+            unscaled.append(item.name)
         if not labels.any():
-            reporter.warning(f"{item.name}: holds no particles.")
+            empty.append(item.name)
         for name in formats:
             if name in gathered:
                 gathered[name].add(item, labels, pixels)
@@ -127,7 +125,14 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
             path = gathered[name].write()
             files.append(path)
             reporter.artifact(path, name)
-    reporter.done(out=str(out), files=len(files))
+    for names, message, remedy in (
+        (unscaled, "scale not known, so no lengths in nm are written.", "Give it with --nm-per-px or --scale-file when segmenting."),
+        (empty, "no particles.", ""),
+    ):
+        if names:
+            who = "all images" if len(names) == len(items) > 1 else ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            reporter.warning(f"{who}: {message}", remedy, images=names)
+    reporter.done(out=str(out), files=len(files), text=f"{len(files)} files in {out}.")
     return files
 
 

@@ -306,7 +306,7 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
         At the end, if some images could not be segmented; the others are done then.
     """
     options, reporter, out = options or SegmentationOptions(), reporter or Reporter(), Path(out)
-    images = list_images(paths)
+    images, missing = _there(paths)
     names = output_names(images)
     scales = ScaleFile(options.scale_file) if options.scale_file else None
     if scales:
@@ -323,7 +323,11 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
         write_json(out / "segmentation.json", {**record, "images": list(entries.values())})
 
     keep_record()  # a folder that cannot be written to is told before the work
-    failed = []
+    failed = [Path(path).name for path, _ in missing]
+    for path, error in missing:
+        reporter.error(error.message, error.remedy, image=str(path))
+        if Path(path).stem not in names:
+            entries[Path(path).stem] = {"name": Path(path).stem, "image": str(Path(path).resolve()), "error": str(error)}
     reporter.started("segment", text=f"Segmenting {len(images)} image{'s' * (len(images) != 1)}", images=len(images))
     clock = Clock(len(images))
     for number_done, (path, name) in enumerate(zip(images, names, strict=True)):
@@ -365,7 +369,7 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     reporter.artifact(out / "segmentation.json", "segmentation")
     if failed:
         raise NanosynthError(
-            f"{len(failed)} of {len(images)} images could not be segmented: {', '.join(failed)}.",
+            f"{len(failed)} of {len(images) + len(missing)} images could not be segmented: {', '.join(failed)}.",
             f"See the messages above; the results of the others are in {out}.",
         )
     now = [entries[name] for name in names]
@@ -375,6 +379,20 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
         text += " Where the scale is not known sizes are in px; --nm-per-px or --scale-file states it, 'nanosynth scale' measures scale bars."
     reporter.done(out=str(out), images=len(images), particles=particles, text=text)
     return record
+
+
+def _there(paths):
+    """The images among `paths`, and those paths that hold none, with what is said of each; raises if that is all of them."""
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    images, missing = [], []
+    for path in paths:
+        try:
+            images += list_images([path])
+        except NanosynthError as error:
+            missing.append((path, error))
+    if missing and not images:
+        raise missing[0][1]
+    return list(dict.fromkeys(images)) or list_images(paths), missing
 
 
 def _former(out, record, reporter) -> list[dict]:

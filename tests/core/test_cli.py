@@ -12,7 +12,7 @@ from nanosynth import cli
 from nanosynth.errors import NanosynthError
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ["generate", "train", "select", "segment", "evaluate", "analyse", "report", "doctor"]
+VERBS = ["generate", "train", "select", "segment", "evaluate", "cross-validate", "scale", "export", "analyse", "report", "doctor"]
 
 
 @pytest.fixture
@@ -45,6 +45,31 @@ def test_wrong_command_line(capsys):
     assert cli.main(["nonsense"]) == 2
     assert cli.main(["select", "RUN"]) == 2
     assert "--epoch" in capsys.readouterr().err
+
+
+def test_an_unknown_verb_names_the_nearest_and_no_hidden_one(capsys):
+    assert cli.main(["evalute", "A", "B"]) == 2
+    said = capsys.readouterr().err
+    assert "Did you mean evaluate?" in said and "segment" in said
+    assert not [name for name in cli.HIDDEN if name in said]
+
+
+def test_no_hidden_verb_is_listed(capsys):
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    listed = cli.parser().listed
+    assert all(f"    {name}" in shown for name in listed)
+    assert not [name for name in cli.HIDDEN if name in shown or name in listed]
+
+
+def test_help_tells_bounds_units_and_defaults(capsys):
+    assert cli.main(["segment", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(0 to 1; default: 0.1)" in shown and "(0 to 1e+06 nm; default: 0)" in shown and "(default: auto)" in shown and "(default: no)" in shown
+    assert cli.main(["train", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "What is not given comes from the preset." in shown and "(16 to 4096 px)" in shown
+    assert "default: 400" not in shown  # the tree's own, which no preset has
 
 
 def test_an_error_is_one_line_with_its_remedy(verb, capsys):

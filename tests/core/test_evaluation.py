@@ -137,8 +137,12 @@ def test_report_and_files(folders):
         "2",
         "2",
     ]
-    assert lines[6].split()[-2:] == ["1.33", "1.33"] and lines[7].startswith("95% interval")
-    assert lines[6].startswith("mean of images") and lines[8].startswith("all pooled") and lines[8].split()[-2:] == ["4", "4"]
+    assert lines[6].split()[-2:] == ["1.33", "1.33"] and lines[7].split()[:2] == ["95%", "from"] and lines[8].split()[:2] == ["95%", "to"]
+    low, high = scores["intervals"]["mean"]["precision"]
+    assert lines[7].split()[2] == f"{low:.3f}" and lines[8].split()[2] == f"{high:.3f}"
+    assert lines[6].startswith("mean of images") and lines[9].startswith("all pooled") and lines[9].split()[-2:] == ["4", "4"]
+    table = [line for line in lines if not line.startswith(("Precision", "COCO-AP:", "b-F1"))]
+    assert max(map(len, table[: table.index("")])) <= 100
     for suffix in (".json", ".csv", ".txt"):
         evaluation.write_scores(folders / "out" / f"scores{suffix}", scores)
     assert json.loads((folders / "out" / "scores.json").read_text()) == scores

@@ -317,7 +317,7 @@ def test_without_a_scale(tmp_path, capsys):
     folder = result(tmp_path / "r", {"a": particles()}, nm_per_px=None)
     formats = [name for name in exchange.FORMATS if name != "parquet"]
     assert cli.main(["export", str(folder), "--format", *formats, "--out", str(tmp_path / "out")]) == 0
-    assert "its scale is not known" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("scale not known") == 1
     with open(tmp_path / "out" / "csv" / "a.csv", newline="") as file:
         row = next(csv.DictReader(file))
     assert row["area_nm2"] == "" and row["scale_source"].startswith("none")
@@ -325,6 +325,13 @@ def test_without_a_scale(tmp_path, capsys):
     assert images.read_scale(tmp_path / "out" / "ome-tiff" / "a.ome.tif")[0] is None
     assert "nm_per_px" not in json.loads((tmp_path / "out" / "coco" / "coco.json").read_text())["images"][0]
     assert "NaN" not in (tmp_path / "out" / "geojson" / "a.geojson").read_text()
+
+
+def test_a_warning_on_many_images_is_said_once(tmp_path, capsys):
+    folder = result(tmp_path / "r", {f"m{i}": particles() for i in range(8)}, nm_per_px=None)
+    assert cli.main(["export", str(folder), "--format", "csv", "--out", str(tmp_path / "out")]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert len(warnings) == 1 and "all images: scale not known" in warnings[0]
 
 
 def test_without_particles(tmp_path, capsys):

@@ -45,7 +45,38 @@ def test_a_particle_amid_many_has_a_colour_of_its_own():
 
 def test_colours_are_well_apart():
     apart = np.abs(pictures.PALETTE[:, None] - pictures.PALETTE[None]).sum(axis=2) + 1000 * np.eye(len(pictures.PALETTE))
-    assert apart.min() > 60
+    assert apart.min() > 25 and apart[: pictures.PLENTY, : pictures.PLENTY].min() > 60
+
+
+def test_particles_of_one_pixel_with_two_dozen_neighbours_each():
+    labels = np.random.default_rng(0).permutation(np.arange(1, 901)).reshape(30, 30)
+    a, b = pictures.neighbours(labels).T
+    assert np.bincount(a).max() + np.bincount(b).max() > 20
+    colour = pictures.colours(labels)
+    assert (colour[a] != colour[b]).all() and colour.max() < len(pictures.PALETTE)
+
+
+def test_tinted_particles_that_touch_differ_and_the_ground_is_plain():
+    labels = mosaic(3)
+    labels[80:90] = 0
+    picture = pictures.tinted(labels, 255)
+    assert (picture[labels == 0] == 255).all()
+    a, b = pictures.neighbours(labels).T
+    shown = np.zeros((labels.max() + 1, 3), int)
+    shown[labels.ravel()] = picture.reshape(-1, 3)
+    assert (shown[a] != shown[b]).any(axis=1).all()
+    assert (pictures.tinted(labels)[labels == 0] == 0).all()
+
+
+def test_roomiest_place_by_hand():
+    labels = np.zeros((30, 40), int)
+    labels[5:20, 5:20], labels[5:20, 20:25], labels[25, 3] = 4, 7, 9
+    numbers, x, y, radius = pictures.roomiest(labels)
+    assert numbers.tolist() == [4, 7, 9]
+    assert (x[0], y[0]) == (12, 12) and radius[0] == pytest.approx(7.5)
+    assert x[1] == 22 and radius[1] == pytest.approx(2.5)
+    assert (x[2], y[2]) == (3, 25) and radius[2] == pytest.approx(0.5)
+    assert pictures.roomiest(np.zeros((4, 4), int))[0].size == 0
 
 
 def test_overlay_tints_particles_and_leaves_the_rest_grey():

@@ -363,3 +363,46 @@ def test_bar_against_metadata(tmp_path):
     images.write_grey(tmp_path / "a.png", picture, nm_per_px=9.0)
     read = images.read_micrograph(tmp_path / "a.png", bar_nm=300)
     assert read.nm_per_px == pytest.approx(2.5, rel=1e-3) and any("9" in note and "PNG text" in note for note in read.notes)
+
+
+# Scale files
+
+
+def test_scale_file(tmp_path):
+    path = tmp_path / "scale.csv"
+    path.write_text("image,operator,nm_per_px\na.tif,me,1.25\nb,me,2\nc.png,me,\n")
+    scales = metadata.ScaleFile(path)
+    assert scales.of("/data/a.tif") == 1.25 and scales.of("b.png") == 2 and scales.of("c.png") is None and scales.of("a.png") is None
+    assert scales.source == "stated in scale.csv"
+    with pytest.raises(NanosynthError, match="none of the images"):
+        scales.refuse_strangers(["x.png"])
+    scales.refuse_strangers(["x.png", "b.png"])
+
+
+def test_scale_file_of_a_german_spreadsheet(tmp_path):
+    path = tmp_path / "scale.csv"
+    path.write_bytes("Image;nm_per_px\r\nä.tif;1,25\r\n".encode("utf-8-sig"))
+    assert metadata.ScaleFile(path).of("ä.tif") == 1.25
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no columns"),
+        ("picture,nm\na,1\n", "no columns"),
+        ("image,nm_per_px\na,0\n", "line 2 says nm_per_px = '0' for a"),
+        ("image,nm_per_px\na,1\nb,wide\n", "line 3"),
+        ("image,nm_per_px\na,nan\n", "line 2"),
+        ("image,nm_per_px\na,1\na,2\n", "a is there twice"),
+    ],
+)
+def test_a_wrong_scale_file_is_told(tmp_path, text, words):
+    (tmp_path / "scale.csv").write_text(text)
+    with pytest.raises(NanosynthError, match=words):
+        metadata.ScaleFile(tmp_path / "scale.csv")
+
+
+def test_the_example_has_a_scale_file():
+    scales = metadata.ScaleFile(EXAMPLES / "spheres" / "scale.csv")
+    assert scales.of(EXAMPLES / "spheres" / "A01-1.png") == 4.673
+    assert all(scales.of(path) for path in (EXAMPLES / "spheres").glob("*.png"))

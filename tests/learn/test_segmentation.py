@@ -242,6 +242,45 @@ def test_a_bad_image_does_not_stop_the_rest(tmp_path):
     assert len(seen.of("error")) == 1 and "b.png" in seen.of("error")[0]["message"]
 
 
+def test_a_missing_file_among_many_is_told_and_the_others_are_segmented(tmp_path):
+    pixels, _ = discs((100, 100), 32, np.random.default_rng(8))
+    paths = [save(tmp_path / "a.png", pixels), tmp_path / "gone.png", save(tmp_path / "c.png", pixels)]
+    seen = Recorder()
+    with pytest.raises(NanosynthError, match=r"1 of 3 images .*gone\.png"):
+        segment_files(Threshold(), paths, tmp_path / "out", options(diameter=32), seen)
+    assert [message["message"] for message in seen.of("error")] == [f"{tmp_path / 'gone.png'}: no such file or folder."]
+    record = json.loads((tmp_path / "out" / "segmentation.json").read_text("utf-8"))
+    assert {entry["name"]: "error" in entry for entry in record["images"]} == {"a": False, "gone": True, "c": False}
+    paths[1] = save(paths[1], pixels)
+    record = segment_files(Threshold(), paths, tmp_path / "out", options(diameter=32))
+    assert not any("error" in entry for entry in record["images"]) and len(record["images"]) == 3
+    with pytest.raises(NanosynthError, match="no such file"):
+        segment_files(Threshold(), [tmp_path / "nothing"], tmp_path / "out", options(diameter=32))
+
+
+def test_a_scale_file_states_the_scale_image_by_image(tmp_path):
+    pixels, _ = discs((100, 100), 32, np.random.default_rng(8))
+    images = [save(tmp_path / f"{name}.png", pixels) for name in "abc"]
+    table = tmp_path / "scale.csv"
+    table.write_text("image,nm_per_px\na.png,2\nb,3\n")
+    chosen = options(diameter=32, scale_file=str(table))
+    record = segment_files(Threshold(), images, tmp_path / "out", chosen)
+    assert [entry["nm_per_px"] for entry in record["images"]] == [2.0, 3.0, None]
+    assert record["images"][0]["nm_per_px_source"] == "stated in scale.csv"
+    assert "scale.csv has no scale for it" in record["images"][2]["warnings"]
+    header, first = (tmp_path / "out" / "particles" / "b.csv").read_text().splitlines()[:2]
+    row = dict(zip(header.split(","), first.split(",")))
+    assert float(row["diameter_nm"]) == pytest.approx(3 * float(row["diameter_px"]), rel=1e-4) and row["scale_source"] == "stated in scale.csv"
+    # Another word in the file makes its image anew, and that one alone.
+    table.write_text("image,nm_per_px\na.png,2\nb,4\n")
+    seen = Recorder()
+    record = segment_files(Threshold(), images, tmp_path / "out", chosen, seen)
+    assert [entry["nm_per_px"] for entry in record["images"]] == [2.0, 4.0, None]
+    assert {Path(message["image"]).stem for message in seen.of("artifact") if "image" in message} == {"b"}
+    with pytest.raises(NanosynthError, match="Give one of them"):
+        options(scale_file=str(table), nm_per_px=2.0)
+
+
 def test_names_do_not_clash():
     assert output_names(["x/a.png", "y/b.png"]) == ["a", "b"]
     assert output_names(["x/a.png", "y/A.tif", "a-2.png", "z/a.bmp"]) == ["a", "A-3", "a-2", "a-4"]
