@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..errors import NanosynthError
 from ..files import read_json, read_lines, write_text
-from .images import read_labels, write_grey, write_labels
+from .images import read_labels, read_micrograph, write_grey, write_labels
 from .particles import measure, table_text
 from .pictures import PALETTE, bins, colours, stretched
 from .scale import resize
@@ -80,7 +80,11 @@ class Painter:
             entry = next((e for e in read_json(Path(folder) / "segmentation.json")["images"] if e["name"] == name and "files" in e), None)
             if entry is None:
                 raise NanosynthError(f"{folder}: there is no result {name}.", "Segment the image again.")
-            self.opened, self.found = (stamp, open_stored(folder, entry, model), entry), None
+            stored = open_stored(folder, entry, model)
+            grey = stretched(stored.micrograph.pixels)
+            if entry["banner_px"]:
+                grey = np.concatenate([grey, read_micrograph(entry["image"], crop_bottom=0).pixels[len(grey) :]])
+            self.opened, self.found = (stamp, stored, entry, grey), None
         return self.opened[1], self.opened[2]
 
     def _key(self, values, longest_px):
@@ -104,7 +108,8 @@ class Painter:
             else:
                 labels = stored.separate(**values, longest_px=longest_px)
             # What only the colours and the opacity need not make anew.
-            self.found = (key, labels, PALETTE[colours(labels)], _outlines(labels), stretched(resize(stored.micrograph.pixels, labels.shape)))
+            rows = round(self.opened[3].shape[0] * labels.shape[0] / stored.probability.shape[0])  # with the banner
+            self.found = (key, labels, PALETTE[colours(labels)], _outlines(labels), resize(self.opened[3], (rows, labels.shape[1])))
         return self.found[1]
 
     def _result(self, folder, name, model, values=None, shown="overlay", opacity=1.0, pick=None, longest_px=None):
@@ -141,7 +146,7 @@ class Painter:
             step = -(-max(shape) // side) if side and whole else 1
             share = labels.shape[0] / shape[0]
             table = sizes_of(labels, nm, share)
-            label = 0 if pick is None else int(labels[tuple(min(int(p * share), n - 1) for p, n in zip(pick[::-1], labels.shape, strict=True))])
+            label = 0 if pick is None else label_at(labels, pick[0] * share, pick[1] * share)
             facts = {"final": side == sides[-1], "count": table["sizes"].size, "unit": table["unit"], "particle": None}
             facts["median"] = float(np.median(table["whole"])) if table["sizes"].size else None
             if label and not coarse and step == 1:
@@ -150,16 +155,21 @@ class Painter:
                 picture = histogram(table, (1200, 800))
             else:
                 picture = self._blend(shown, stored, opacity, label, step)
+                if side and large:  # of the same size, so that the image editor stays where it is
+                    picture = np.asarray(Image.fromarray(picture).resize(self.opened[3].shape[::-1], Image.Resampling.NEAREST))
             yield Answer(picture, facts, histogram(table, PLOT_PX))
 
     def _blend(self, shown, stored, opacity, label, step=1):
         _, labels, palette, outline, grey = self.found
-        labels, outline, grey = (array[::step, ::step] for array in (labels, outline, grey))
+        probability = resize(stored.probability, labels.shape) if shown == "probability" else labels
+        below = ((0, grey.shape[0] - labels.shape[0]), (0, 0))  # the banner
+        labels, outline, probability = (np.pad(array, below)[::step, ::step] for array in (labels, outline, probability))
+        grey = grey[::step, ::step]
         cover = np.float32(1.0)
         if shown == "mask":
             colour = np.where(labels[..., None] > 0, np.float32(255), np.float32(0))
         elif shown == "probability":
-            colour = np.clip(resize(stored.probability, labels.shape), 0, 1)[..., None] * np.float32(255)
+            colour = np.clip(probability, 0, 1)[..., None] * np.float32(255)
         elif shown == "instances":
             colour = np.where(labels[..., None] > 0, palette[labels], np.float32(0))
         else:
@@ -265,6 +275,12 @@ class Painter:
 
 
 SCORED = (("loss", "loss"), ("F1", "f1"), ("F1 of the particles", "instance_f1"))
+
+
+def label_at(labels, x: float, y: float) -> int:
+    """The label at a place in px; 0 outside."""
+    inside = 0 <= x < labels.shape[1] and 0 <= y < labels.shape[0]
+    return int(labels[int(y), int(x)]) if inside else 0
 
 
 def measure_one(labels, label, pixels=None, probability=None, nm_per_px=None) -> dict:

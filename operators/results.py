@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from contextlib import contextmanager
-from pathlib import Path
 
 import bpy
 
@@ -281,23 +279,8 @@ def pixel_under(context, event):
                 return None
         across, up = region.view2d.region_to_view(x, y)
         if 0 <= x < region.width and 0 <= y < region.height and 0 <= across < 1 and 0 <= up < 1:
-            height, width = size_of(entry_of(state.home(context)))
-            return int(across * width), int((1 - up) * height)
+            return int(across * image.size[0]), int((1 - up) * image.size[1])
     return None
-
-
-@functools.lru_cache(maxsize=8)
-def _size(path):
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.size
-
-
-def size_of(entry) -> tuple[int, int]:
-    """Height and width of a result without the banner's rows."""
-    width, height = _size(str(Path(entry["image"])))
-    return height - entry["banner_px"], width
 
 
 class ExportResults(Action):
@@ -375,7 +358,6 @@ def _another_file(*_):
 def stop():
     """For unregistering."""
     _another_file()
-    _size.cache_clear()
 
 
 HANDLERS = (("undo_post", _undone), ("redo_post", _undone), ("load_pre", _another_file))

@@ -54,7 +54,7 @@ def test_a_result_is_shown_as_segmented_and_tuned(result):
     (plain,) = answers(painter, "result", values=None, **request)
     assert plain.facts["count"] == 1 and plain.picture.shape == (600, 700, 3) and plain.plot.shape == (PLOT_PX[1], PLOT_PX[0], 3)
     coarse, full = answers(painter, "result", values=VALUES, shown="mask", **request)
-    assert (coarse.facts["final"], full.facts["final"]) == (False, True) and max(coarse.picture.shape) == 640
+    assert (coarse.facts["final"], full.facts["final"]) == (False, True) and coarse.picture.shape == full.picture.shape
     expected = open_stored(request["folder"], entry, request["model"]).separate(**VALUES)
     assert expected.max() == full.facts["count"] == coarse.facts["count"] == 2
     np.testing.assert_array_equal(full.picture[..., 0] > 0, expected > 0)
@@ -70,7 +70,7 @@ def test_only_what_has_changed_is_made_anew(result, monkeypatch):
     answers(painter, "result", values=VALUES, **request)
     for change in ({"opacity": 0.5}, {"shown": "instances"}, {"pick": (220, 300)}):
         coarse, full = answers(painter, "result", values=VALUES, **request, **change)
-        assert coarse.picture.shape[0] < full.picture.shape[0] == 600
+        assert coarse.picture.shape == full.picture.shape == (600, 700, 3) and not coarse.facts["final"]
     assert calls == [640, None]
     answers(painter, "result", values={**VALUES, "threshold": 0.5}, **request)
     assert calls == [640, None, 640, None]
@@ -117,6 +117,23 @@ def test_one_particle_is_measured_as_all_are():
                 np.testing.assert_allclose(value, column[row], rtol=1e-9, atol=1e-9, err_msg=f"{label} {name}")
             else:
                 assert one[name] == column[row], (label, name)
+
+
+def test_a_banner_is_shown_and_holds_no_particle(result):
+    request, entry = result
+    image = np.pad(np.asarray(Image.open(entry["image"])), ((0, 50), (0, 0)), constant_values=255)
+    write_grey(entry["image"], image)
+    for role in ("probability", "instances"):
+        path = Path(request["folder"], role, "real.png")
+        write = write_grey if role == "probability" else write_labels
+        write(path, np.pad(np.asarray(Image.open(path)), ((0, 50), (0, 0))))
+    write_json(Path(request["folder"], "segmentation.json"), {"images": [{**entry, "banner_px": 50}]})
+    painter = Painter()
+    for shown in ("overlay", "probability", "mask"):
+        for picture in answers(painter, "result", values=VALUES, shown=shown, opacity=0.5, pick=(478, 620), **request):
+            assert picture.picture.shape == (650, 700, 3) and picture.facts["particle"] is None
+    assert painter.labels(values=VALUES, **request).shape == (600, 700)
+    assert (answers(painter, "result", shown="outlines", **request)[-1].picture[-20:] == 255).all()
 
 
 def test_what_is_exported_is_what_is_found(result, tmp_path):

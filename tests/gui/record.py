@@ -1,0 +1,77 @@
+"""How long the extension keeps the window waiting: every timer, handler, operator and panel of it is timed."""
+
+import functools
+import sys
+import time
+from collections import defaultdict
+
+WAITED_FOR = ("nanosynth.open_scene", "nanosynth.close_scene", "nanosynth.load_references", "nanosynth.open_workspace")
+
+
+class Recorder:
+    """Wraps what Blender calls, and notes how long each call takes.
+
+    Processor time of the window's own thread counts: on a machine that is shared
+    with other work, waiting for the processor says nothing about the extension.
+    The time on the clock is noted beside it.
+    """
+
+    def __init__(self, package):
+        self.package, self.calls = package, defaultdict(list)
+
+    def timed(self, name, function):
+        @functools.wraps(function)
+        def call(*arguments, **named):
+            clock, worked = time.perf_counter(), time.thread_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.calls[name].append((time.thread_time() - worked, time.perf_counter() - clock))
+
+        return call
+
+    def begin(self):
+        """Wrap what Blender will call, and register it anew."""
+        package = sys.modules[self.package]
+        package.unregister()
+        for cls in sys.modules[f"{self.package}.registration"].CLASSES:
+            for method in ("execute", "draw", "draw_header", "invoke", "modal"):
+                original = next(
+                    (base.__dict__[method] for base in cls.__mro__ if base.__module__.startswith(self.package) and method in base.__dict__),
+                    None,
+                )
+                if original is not None:
+                    call = self.timed(f"{cls.bl_idname}.{method}", original)
+                    # Blender counts a method's arguments when it registers it.
+                    setattr(
+                        cls,
+                        method,
+                        (lambda c: lambda self, context, event: c(self, context, event))(call)
+                        if method in ("invoke", "modal")
+                        else (lambda c: lambda self, context: c(self, context))(call),
+                    )
+        operators = sys.modules[f"{self.package}.operators"]
+        operators.HANDLERS = tuple(
+            (event, self.timed(f"{event} {function.__module__.rpartition('.')[2]}", function)) for event, function in operators.HANDLERS
+        )
+        for name, module in list(sys.modules.items()):
+            if name.startswith(f"{self.package}.operators."):
+                for attribute in ("_tick", "tick", "changed"):
+                    if hasattr(module, attribute):
+                        setattr(module, attribute, self.timed(f"{name.rpartition('.')[2]}.{attribute}", getattr(module, attribute)))
+        package.register()
+
+    def report(self, path, limit_s=0.05):
+        """Write a line for each, the slowest first; return those that took longer than the limit.
+
+        Left out is what a user makes Blender wait for: a scene that is built in the file, a file that is read.
+        """
+        lines, slow = [], []
+        for name, calls in sorted(self.calls.items(), key=lambda item: -max(item[1])[0]):
+            worked, clock = max(c[0] for c in calls), max(c[1] for c in calls)
+            lines.append(f"{name:<60} {len(calls):6} calls, longest {worked * 1e3:7.1f} ms of work, {clock * 1e3:7.1f} ms on the clock")
+            if worked > limit_s and not name.startswith(WAITED_FOR):
+                slow.append(lines[-1])
+        path.write_text("\n".join(lines) + "\n")
+        print("\n".join(lines[:25]), flush=True)
+        return slow
