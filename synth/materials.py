@@ -60,9 +60,11 @@ class Nodes:
         node.node_tree = tree
         return node
 
-    def end(self, shader):
-        """The output of the node group that this tree is."""
-        self.tree.links.new(shader, self.tree.nodes.new("NodeGroupOutput").inputs[0])
+    def end(self, *outputs):
+        """The outputs of the node group that this tree is."""
+        node = self.tree.nodes.new("NodeGroupOutput")
+        for k, socket in enumerate(outputs):
+            self.tree.links.new(socket, node.inputs[k])
 
     def output(self, shader):
         self.add("OutputMaterial", {"Surface": shader})
@@ -71,9 +73,15 @@ class Nodes:
         return self.add("CombineColor", {"Red": value, "Green": value, "Blue": value}).outputs[0]
 
     def collection(self, reach, exponent):
-        """Share of the secondary electrons that neighbours leave to the detector."""
-        occlusion = self.add("AmbientOcclusion", {"Distance": reach}, samples=1, only_local=False)
-        return self.math("POWER", occlusion.outputs["AO"], exponent)
+        """Share of the secondary electrons that neighbours leave to the detector.
+
+        A ray is blocked or not, so no power of what a single one tells would change anything:
+        exponents below 1 mix with 1, those above are taken of the mean of two rays.
+        """
+        occlusion = self.add("AmbientOcclusion", {"Distance": reach}, samples=2, only_local=False)
+        share = self.math("MINIMUM", exponent, 1.0)
+        left = self.math("POWER", occlusion.outputs["AO"], self.math("MAXIMUM", exponent, 1.0))
+        return self.math("MULTIPLY_ADD", share, self.math("SUBTRACT", left, 1.0), 1.0)
 
 
 SE_YIELD = "Nanosynth SE yield"
@@ -196,9 +204,10 @@ def se_yield_group() -> bpy.types.NodeTree:
     # Where the particle is thin along the beam, what lies beneath shows through: exp(-thickness / transparency).
     thickness = nodes.math("MULTIPLY", nodes.math("MULTIPLY", radius, -2.0), nodes.math("ABSOLUTE", facing.outputs["Value"]))
     through = nodes.math("EXPONENT", nodes.math("DIVIDE", thickness, nodes.math("MAXIMUM", given["Transparency"], 1e-3)))
-    clear = nodes.add("BsdfTransparent")
-    both = nodes.add("MixShader", {0: through, 1: seen, 2: clear.outputs[0]})
-    nodes.end(both.outputs[0])
+    tree.interface.new_socket(
+        "Shows through", in_out="OUTPUT", socket_type="NodeSocketFloat", description="Share of what lies beneath that shows."
+    )
+    nodes.end(seen, through)
     return tree
 
 
@@ -219,7 +228,11 @@ def particle_material(name: str, shader: dict, shadow_reach_nm: float, core: dic
         group.inputs[socket].default_value = core[field] if core else 0.0
     for socket, field in INPUTS.items():
         group.inputs[socket].default_value = shadow_reach_nm if field is None else shader[field]
-    nodes.output(group.outputs["Shader"])
+    surface = group.outputs["Shader"]
+    if shader["transparency"]:  # a fifth more time, so only where it is wanted
+        clear = nodes.add("BsdfTransparent")
+        surface = nodes.add("MixShader", {0: group.outputs["Shows through"], 1: surface, 2: clear.outputs[0]}).outputs[0]
+    nodes.output(surface)
     return material
 
 
