@@ -178,7 +178,8 @@ class Painter:
             colour = np.where(outline[..., None], tint, tint * (0.35 + 0.65 * grey[..., None])) if shown == "overlay" else tint
             cover = np.where(outline, np.float32(1), np.where(labels > 0, np.float32(TINT if shown == "overlay" else 0), np.float32(0)))[..., None]
         weight = cover * np.float32(opacity)
-        picture = grey[..., None] * (255 * (1 - weight)) + colour * weight
+        picture = np.zeros((*grey.shape, 3), np.float32)
+        picture += grey[..., None] * (255 * (1 - weight)) + colour * weight
         if label:
             own = labels == label
             rim = ndimage.binary_dilation(own, iterations=max(2, round(min(labels.shape) / 400))) & ~own

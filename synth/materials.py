@@ -18,7 +18,8 @@ from .sampling import LEAST_BRIGHT
 def new_material(name: str):
     """An empty material and its nodes."""
     material = bpy.data.materials.new(name)
-    material.use_nodes = True
+    if bpy.app.version < (5, 0, 0):  # from then on every material has nodes
+        material.use_nodes = True
     # Surfaces glow but light nothing: without this Cycles makes a lamp of every triangle.
     material.cycles.emission_sampling = "NONE"
     material.node_tree.nodes.clear()
@@ -171,7 +172,7 @@ def se_yield_group() -> bpy.types.NodeTree:
     geometry = nodes.add("NewGeometry")
     push = nodes.add("VectorMath", {0: noise.outputs["Color"], 1: (0.5, 0.5, 0.5)}, operation="SUBTRACT")
     push = nodes.add(
-        "VectorMath", {0: push.outputs[0], "Scale": nodes.math("MULTIPLY", given["Surface roughness"], 4.0)}, operation="SCALE"
+        "VectorMath", {0: push.outputs[0], "Scale": nodes.math("MULTIPLY", given["Surface roughness"], 8.0)}, operation="SCALE"
     )
     tilted = nodes.add("VectorMath", {0: geometry.outputs["Normal"], 1: push.outputs[0]}, operation="ADD")
     normal = nodes.add("VectorMath", {0: tilted.outputs[0]}, operation="NORMALIZE").outputs[0]
@@ -204,6 +205,7 @@ def se_yield_group() -> bpy.types.NodeTree:
     # Where the particle is thin along the beam, what lies beneath shows through: exp(-thickness / transparency).
     thickness = nodes.math("MULTIPLY", nodes.math("MULTIPLY", radius, -2.0), nodes.math("ABSOLUTE", facing.outputs["Value"]))
     through = nodes.math("EXPONENT", nodes.math("DIVIDE", thickness, nodes.math("MAXIMUM", given["Transparency"], 1e-3)))
+    through = nodes.math("MAXIMUM", through, geometry.outputs["Backfacing"])  # a particle counts once, where the beam enters it
     tree.interface.new_socket(
         "Shows through", in_out="OUTPUT", socket_type="NodeSocketFloat", description="Share of what lies beneath that shows."
     )

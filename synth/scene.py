@@ -66,7 +66,8 @@ def build_scene(recipe: Recipe, sample: SceneSample) -> BuiltScene:
     scene = bpy.data.scenes.new("Nanosynth")
     world = own(bpy.data.worlds.new(name))
     scene.world = world
-    world.use_nodes = True
+    if bpy.app.version < (5, 0, 0):  # from then on every world has nodes
+        world.use_nodes = True
     world.node_tree.nodes["Background"].inputs["Strength"].default_value = 0.0
 
     table, drawn = sample.particles, sample.drawn
