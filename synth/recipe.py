@@ -185,8 +185,8 @@ class Shader:
         high=2.0,
     )
     edge_width: Range = span(
-        0.4,
-        4.0,
+        0.5,
+        10.0,
         "Escape depth of the secondary electrons, drawn log-uniformly: the bright edge peaks about this far inside the outline.",
         unit="nm",
         low=0.05,
@@ -315,6 +315,24 @@ class Label:
 
 
 @dataclass
+class Look:
+    """One of several looks that a recipe's scenes can have, such as those of several reference images.
+
+    Its sections take the place of the recipe's in the scenes that draw it.
+    """
+
+    name: str = text("look", "Name of the look, unique in the recipe.")
+    weight: float = number(1.0, "Share of the scenes that have this look.", low=0.0, high=1e6)
+    field_of_view: Range = span(1970.0, 1970.0, "Side of the field of view, drawn log-uniformly.", unit="nm", low=10.0, high=1_000_000.0)
+    arrangement: Arrangement = section(Arrangement, "Where particles lie.")
+    shader: Shader = section(Shader, "How bright particles are.")
+    substrate: Substrate = section(Substrate, "What they lie on.")
+    light: Light = section(Light, "The light.")
+    dirt: Dirt = section(Dirt, "Contamination.")
+    degradation: Degradation = section(Degradation, "From render to micrograph.")
+
+
+@dataclass
 class Recipe:
     """A synthetic data set: what is in its scenes, how they look, how many."""
 
@@ -331,6 +349,7 @@ class Recipe:
     camera: Camera = section(Camera, "The field of view and its sampling.")
     degradation: Degradation = section(Degradation, "From render to micrograph.")
     label: Label = section(Label, "The training label.")
+    looks: list[Look] = table(list, "Looks of which each scene draws one; without any, the sections above hold.")
 
     def check(self):
         if self.schema > SCHEMA:
@@ -342,6 +361,11 @@ class Recipe:
             yield "templates", "has two templates of the same name.", "Give each template a name of its own."
         elif not any(t.weight > 0 for t in self.templates):
             yield "templates", "all have weight 0.", "Give at least one template a weight above 0."
+        names = [look.name for look in self.looks]
+        if len(set(names)) != len(names):
+            yield "looks", "has two looks of the same name.", "Give each look a name of its own."
+        elif names and not any(look.weight > 0 for look in self.looks):
+            yield "looks", "all have weight 0.", "Give at least one look a weight above 0."
 
 
 def read_recipe(path) -> Recipe:
