@@ -6,7 +6,7 @@ import bpy
 
 from . import operators, properties
 from .operators import state
-from .panels import PANELS, plots
+from .panels import PANELS, menu, plots
 from .panels import preferences as preferences_page
 
 PACKAGE = __package__
@@ -41,6 +41,7 @@ def register():
         bpy.utils.register_class(cls)
     state.register()
     operators.begin()
+    menu.begin()
     _commands.append(bpy.utils.register_cli_command("nanosynth", _command))
 
 
@@ -49,6 +50,7 @@ def unregister():
         bpy.utils.unregister_cli_command(_commands.pop())
     operators.stop()
     plots.stop()
+    menu.stop()
     state.unregister()
     for cls in reversed(CLASSES):
         if cls.is_registered:

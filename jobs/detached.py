@@ -122,5 +122,6 @@ class Detached:
         """What to tell the user of a job that has ended without a word."""
         lines = last_lines(self.folder / LOG)
         return NanosynthError(
-            f"{name} has ended unexpectedly.", "The last lines of its log:\n  " + "\n  ".join(lines) if lines else "It left no log; start it again to go on."
+            f"{name} has ended unexpectedly.",
+            "The last lines of its log:\n  " + "\n  ".join(lines) if lines else "It left no log; start it again to go on.",
         )

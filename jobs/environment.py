@@ -74,7 +74,16 @@ def make(folder, reporter: Reporter, python: str = sys.executable, requirements:
         _run([python, "-m", "venv", str(part)], "A virtual environment could not be made.")
         listed = part / "requirements.txt"
         listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
-        pip = [str(interpreter(part)), "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+        pip = [
+            str(interpreter(part)),
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--progress-bar=off",
+        ]
         fetched = 0
 
         def heard(line):
@@ -109,10 +118,13 @@ def _refuse_unfit(python):
             capture_output=True, text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except OSError as error:
-        raise NanosynthError(f"{python}: this Python does not run ({error.strerror}).", "Choose a training environment of your own.") from error
+        raise NanosynthError(
+            f"{python}: this Python does not run ({error.strerror}).", "Choose a training environment of your own."
+        ) from error
     if answer.returncode:
         raise NanosynthError(
-            f"{python}: this Python lacks venv or ensurepip.", "Install them (on Debian: python3-venv), or choose an environment of your own."
+            f"{python}: this Python lacks venv or ensurepip.",
+            "Install them (on Debian: python3-venv), or choose an environment of your own.",
         )
     version = tuple(map(int, answer.stdout.split()))
     if not PYTHONS[0] <= version <= PYTHONS[1]:
@@ -151,7 +163,10 @@ def _why(lines) -> str:
     text = "\n".join(lines)
     if re.search(r"CERTIFICATE_VERIFY_FAILED", text):
         return "The package index's certificate is not trusted here. Behind a proxy, give pip its certificate (PIP_CERT), then try again."
-    if re.search(r"NewConnectionError|NameResolutionError|ConnectionError|Temporary failure|Max retries|ProxyError|ReadTimeout|Network is unreachable", text):
+    if re.search(
+        r"NewConnectionError|NameResolutionError|ConnectionError|Temporary failure|Max retries|ProxyError|ReadTimeout|Network is unreachable",
+        text,
+    ):
         return "The package index does not answer. Check the network (and pip's settings, if you use a proxy), then try again."
     if re.search(r"No space left|ENOSPC|disk full", text, re.IGNORECASE):
         return "The disk is full. Free some space, then try again."

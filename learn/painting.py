@@ -176,7 +176,9 @@ class Painter:
             # Of a tint the darker parts are kept dark, so that the micrograph's relief shows through it.
             tint = palette[labels]
             colour = np.where(outline[..., None], tint, tint * (0.35 + 0.65 * grey[..., None])) if shown == "overlay" else tint
-            cover = np.where(outline, np.float32(1), np.where(labels > 0, np.float32(TINT if shown == "overlay" else 0), np.float32(0)))[..., None]
+            cover = np.where(outline, np.float32(1), np.where(labels > 0, np.float32(TINT if shown == "overlay" else 0), np.float32(0)))[
+                ..., None
+            ]
         weight = cover * np.float32(opacity)
         picture = np.zeros((*grey.shape, 3), np.float32)
         picture += grey[..., None] * (255 * (1 - weight)) + colour * weight
@@ -227,7 +229,7 @@ class Painter:
         yield Answer(np.concatenate([caption("     ".join(words), body.shape[1]), body]), {"final": True})
 
     def _gallery(self, run, epoch, image=0, favourites=(), chosen=None):
-        """The particles found by all epochs side by side; that of `epoch` framed."""
+        """The probabilities of all epochs side by side; that of `epoch` framed."""
         lines = read_lines(Path(run) / "history.jsonl")
         keep = {epoch, chosen, *favourites}
         step = -(-len(lines) // TILES)
@@ -258,8 +260,8 @@ class Painter:
             if parts is None:
                 self.tiles[key] = np.full((TILE_PX, TILE_PX, 3), (45, 45, 45), np.uint8)
             else:
-                height = max(1, round(parts[2].shape[0] * TILE_PX / parts[2].shape[1]))
-                self.tiles[key] = np.asarray(Image.fromarray(parts[2]).resize((TILE_PX, height), Image.Resampling.BOX))
+                height = max(1, round(parts[1].shape[0] * TILE_PX / parts[1].shape[1]))
+                self.tiles[key] = np.asarray(Image.fromarray(parts[1]).resize((TILE_PX, height), Image.Resampling.BOX))
         return self.tiles[key]
 
     def _training(self, run, image=0):
@@ -271,7 +273,9 @@ class Painter:
             with Image.open(newest[min(max(image, 0), len(newest) - 1)]) as file:
                 picture = file.convert("RGB")
                 picture = picture.resize((WIDTH_PX, round(picture.height * WIDTH_PX / picture.width)), Image.Resampling.BOX)
-            curve = np.concatenate([curve, caption(f"Epoch {int(newest[0].name[:4])}: micrograph, probability, particles", WIDTH_PX), np.asarray(picture)])
+            curve = np.concatenate(
+                [curve, caption(f"Epoch {int(newest[0].name[:4])}: micrograph, probability, particles", WIDTH_PX), np.asarray(picture)]
+            )
         yield Answer(curve, {"final": True}, loss_curve(lines, PLOT_PX))
 
 
@@ -383,7 +387,9 @@ class _Plot:
 
     def at(self, x, y):
         left, top, right, bottom = self.box
-        return left + (x - self.x[0]) / (self.x[1] - self.x[0]) * (right - left), bottom - (y - self.y[0]) / (self.y[1] - self.y[0]) * (bottom - top)
+        return left + (x - self.x[0]) / (self.x[1] - self.x[0]) * (right - left), bottom - (y - self.y[0]) / (self.y[1] - self.y[0]) * (
+            bottom - top
+        )
 
     def ticks(self, values, along, shown=str):
         left, top, right, bottom = self.box
@@ -548,4 +554,8 @@ def run_painter(folder, orders, reporter):
         except NanosynthError as error:
             reporter.error(error.message, error.remedy, number=order["number"])
         except OSError as error:
-            reporter.error(f"{error.filename or 'a file'}: {error.strerror}.", "Check that the project's folder is still there.", number=order["number"])
+            reporter.error(
+                f"{error.filename or 'a file'}: {error.strerror}.",
+                "Check that the project's folder is still there.",
+                number=order["number"],
+            )

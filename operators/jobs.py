@@ -163,6 +163,7 @@ class Followed(Job):
     def __init__(self, kind: str, out: Path, follow: Detached, then=None):
         super().__init__(kind, out, then)
         self.follow, self.well, self.asked = follow, False, 0.0
+        self.begun = follow.facts().get("begun")
 
     @classmethod
     def start(cls, kind: str, out: Path, command, then=None) -> Followed:
@@ -179,6 +180,7 @@ class Followed(Job):
                 self.cancelling = not self.well
             self.hear(message)
         if not alive and self.state == "running":
+            self.well |= not self.follow.folder.exists()  # another Blender has told its outcome
             self.ended(self.well, self.follow.failure)
             if self.state != "failed":
                 self.follow.forget()
@@ -327,10 +329,11 @@ def attach(context, kinds=tuple(KINDS)) -> bool:
         if out is None or not (job_folder(out) / "job.json").is_file():
             continue
         known = RUNNING.get(kind)
-        if known is not None and known.detached and known.out == out:
-            continue  # it has ended and its panel says so
         follow = Detached(job_folder(out))
-        if follow.facts().get("kind") == kind:
+        facts = follow.facts()
+        if known is not None and known.detached and known.begun == facts.get("begun"):
+            continue  # it has ended and its panel says so
+        if facts.get("kind") == kind:
             RUNNING[kind] = Followed(kind, out, follow)
             RUNNING[kind].listen()
             found = True
@@ -398,7 +401,9 @@ class CancelJob(bpy.types.Operator):
 class FollowJob(Action):
     bl_idname = "nanosynth.follow_job"
     bl_label = "Follow Work"
-    bl_description = "Follow the detached work of this project that another Blender, or this one before, has started. A window does so by itself"
+    bl_description = (
+        "Follow the detached work of this project that another Blender, or this one before, has started. A window does so by itself"
+    )
 
     kind: _kind()
 

@@ -129,7 +129,15 @@ def _hear(message) -> bool:
             if message["facts"]["final"]:
                 del Studio.asked[what]
             try:
-                _take(bpy.context, what, picture.read_bytes() if picture else None, message["facts"], np.load(plot) if plot else None, then, show)
+                _take(
+                    bpy.context,
+                    what,
+                    picture.read_bytes() if picture else None,
+                    message["facts"],
+                    np.load(plot) if plot else None,
+                    then,
+                    show,
+                )
             except NanosynthError as error:
                 Studio.errors[what] = str(error)
             Studio.then[what] = (then, False)
@@ -218,5 +226,3 @@ def _another_file(*_):
 
 
 HANDLERS = (("load_pre", _another_file),)
-
-

@@ -24,8 +24,12 @@ class SegmentImages(Work):
     bl_description = "Find the particles in the references, in the training environment"
 
     model: bpy.props.StringProperty(name="Model", description="Run or model; empty: the panels'", subtype="DIR_PATH", options=RELATIVE)
-    images: bpy.props.StringProperty(name="Images", description="An image or a folder of images; empty: the references", subtype="FILE_PATH", options=RELATIVE)
-    directory: bpy.props.StringProperty(name="Results", description="Folder of the results; empty: the panels'", subtype="DIR_PATH", options=RELATIVE)
+    images: bpy.props.StringProperty(
+        name="Images", description="An image or a folder of images; empty: the references", subtype="FILE_PATH", options=RELATIVE
+    )
+    directory: bpy.props.StringProperty(
+        name="Results", description="Folder of the results; empty: the panels'", subtype="DIR_PATH", options=RELATIVE
+    )
 
     def act(self, context):
         scene = state.home(context)
@@ -51,7 +55,9 @@ class SegmentImages(Work):
                     set_back(found)
                 refresh(bpy.context, found)
 
-        return jobs.perform(self, self.kind, lambda desk: jobs.learn_command("segment", model, *images, "--out", out, *flags), out, then=then)
+        return jobs.perform(
+            self, self.kind, lambda desk: jobs.learn_command("segment", model, *images, "--out", out, *flags), out, then=then
+        )
 
 
 def option_flags(group) -> list[str]:
@@ -142,10 +148,14 @@ def facts_of(scene) -> dict:
 class ShowResult(Action):
     bl_idname = "nanosynth.show_result"
     bl_label = "Show Result"
-    bl_description = "Show what was found, as it was segmented, in the image editor and over its micrograph in the 3D view; sets the sliders back"
+    bl_description = (
+        "Show what was found, as it was segmented, in the image editor and over its micrograph in the 3D view; sets the sliders back"
+    )
     bl_options = {"REGISTER", "UNDO"}
 
-    kind: bpy.props.StringProperty(name="Show", description="overlay, outlines, instances, mask, probability or histogram; empty: the panel's choice")
+    kind: bpy.props.StringProperty(
+        name="Show", description="overlay, outlines, instances, mask, probability or histogram; empty: the panel's choice"
+    )
 
     @classmethod
     def poll(cls, context):
@@ -158,7 +168,9 @@ class ShowResult(Action):
         scene = state.home(context)
         window = scene.nanosynth
         if self.kind and self.kind not in window.bl_rna.properties["shown"].enum_items:
-            raise NanosynthError(f"There is no picture {self.kind!r}.", f"Use one of {', '.join(window.bl_rna.properties['shown'].enum_items.keys())}.")
+            raise NanosynthError(
+                f"There is no picture {self.kind!r}.", f"Use one of {', '.join(window.bl_rna.properties['shown'].enum_items.keys())}."
+            )
         with quiet():
             window.shown = self.kind or window.shown
             window.pick = (-1, -1)
@@ -184,7 +196,9 @@ class TuneSegmentation(Action):
     bl_description = "Find the particles anew in the stored probability, with the sliders as they are"
     bl_options = {"REGISTER", "UNDO"}
 
-    longest_px: bpy.props.IntProperty(name="Longest side", description="Answer in an image of this size at most; 0: the full size [px]", default=0, min=0)
+    longest_px: bpy.props.IntProperty(
+        name="Longest side", description="Answer in an image of this size at most; 0: the full size [px]", default=0, min=0
+    )
 
     poll = ShowResult.poll
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import NanosynthError
 from ..synth.dataset import Dataset
-from ..synth.sampling import sample_scene
+from ..synth.sampling import look_of, sample_scene
 from ..synth.scene import build_scene
 from ..synth.templates import load_shapes
 from . import light, pictures, preview, state, templates
@@ -57,6 +57,7 @@ class OpenScene(Action):
         index = scene.nanosynth.scene_index if self.index < 0 else self.index
         templates.freshen(scene)
         recipe = Dataset.open(state.absolute(self.dataset), check=False).recipe if self.dataset else state.recipe_of(scene)
+        recipe = look_of(recipe, index)
         shapes = load_shapes(recipe)
         sample, tuning = sample_scene(recipe, index, shapes), scene.nanosynth_tuning
         if tuning.own_light and not self.dataset:

@@ -57,7 +57,13 @@ def _shares(name):
         default = 0.5  # the declaration's 0 means the training's own
     soft = {"threshold": 1.0, "min_area": 1.0, "dynamic_share": 1.0, "dynamic": 0.3}[name]
     return bpy.props.FloatProperty(
-        default=default, min=spec.low, max=spec.high, soft_max=soft, precision=3, description=spec.doc.replace(" 0: the threshold of the training.", ""), update=_tuning_changed
+        default=default,
+        min=spec.low,
+        max=spec.high,
+        soft_max=soft,
+        precision=3,
+        description=spec.doc.replace(" 0: the threshold of the training.", ""),
+        update=_tuning_changed,
     )
 
 
@@ -89,10 +95,18 @@ class Window(bpy.types.PropertyGroup):
     reference_index: bpy.props.IntProperty(name="Reference", description="The reference that is looked at")
     template_index: bpy.props.IntProperty(name="Template", description="The template that is edited")
 
-    recipe_file: bpy.props.StringProperty(name="Recipe", description="Where the recipe was loaded from or saved to", subtype="FILE_PATH", options=RELATIVE)
-    dataset: bpy.props.StringProperty(name="Data set", description="Folder of the data set", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["dataset"])
-    run: bpy.props.StringProperty(name="Run", description="Folder of the training run", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["run"])
-    result: bpy.props.StringProperty(name="Results", description="Folder of the results", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["result"])
+    recipe_file: bpy.props.StringProperty(
+        name="Recipe", description="Where the recipe was loaded from or saved to", subtype="FILE_PATH", options=RELATIVE
+    )
+    dataset: bpy.props.StringProperty(
+        name="Data set", description="Folder of the data set", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["dataset"]
+    )
+    run: bpy.props.StringProperty(
+        name="Run", description="Folder of the training run", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["run"]
+    )
+    result: bpy.props.StringProperty(
+        name="Results", description="Folder of the results", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["result"]
+    )
     model: bpy.props.StringProperty(
         name="Model", description="Folder of a run or of a model; empty: the run of this file", subtype="DIR_PATH", options=RELATIVE
     )
@@ -110,14 +124,24 @@ class Window(bpy.types.PropertyGroup):
         items=[("CPU", "CPU", "The processor"), ("GPU", "GPU", "The graphics card that is set up in Blender's preferences")],
     )
     training: bpy.props.EnumProperty(name="Settings", description="How the network is trained", items=TRAINING, default="compact")
-    training_file: bpy.props.StringProperty(name="File", description="TOML file with training settings", subtype="FILE_PATH", options=RELATIVE)
+    training_file: bpy.props.StringProperty(
+        name="File", description="TOML file with training settings", subtype="FILE_PATH", options=RELATIVE
+    )
     epochs: bpy.props.IntProperty(name="Epochs", description="Number of epochs; 0 takes the settings'", min=0, max=100_000)
     validate: bpy.props.BoolProperty(
-        name="Watch references", description="Predict the references after each epoch, so that the best epoch can be chosen by eye", default=True
+        name="Watch references",
+        description="Predict the references after each epoch, so that the best epoch can be chosen by eye",
+        default=True,
     )
     epoch: bpy.props.IntProperty(name="Epoch", description="The epoch that is looked at", min=0, update=_epoch_changed)
     epoch_opacity: bpy.props.FloatProperty(
-        name="Opacity", description="Of the network's answer over the micrograph", subtype="FACTOR", default=1.0, min=0.0, max=1.0, update=_epoch_changed
+        name="Opacity",
+        description="Of the network's answer over the micrograph",
+        subtype="FACTOR",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        update=_epoch_changed,
     )
 
     shown_result: bpy.props.IntProperty(name="Image", description="The segmented image that is looked at", min=0, update=_result_changed)
@@ -135,10 +159,24 @@ class Window(bpy.types.PropertyGroup):
         update=_result_changed,
     )
     opacity: bpy.props.FloatProperty(
-        name="Opacity", description="Of the result over the micrograph", subtype="FACTOR", default=1.0, min=0.0, max=1.0, update=_result_changed
+        name="Opacity",
+        description="Of the result over the micrograph",
+        subtype="FACTOR",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        update=_result_changed,
     )
-    pick: bpy.props.IntVectorProperty(name="Particle", description="A pixel of the particle that is measured: column, row from the top [px]", size=2, default=(-1, -1), min=-1)
-    tuned: bpy.props.BoolProperty(name="Tuned", description="Whether the particles are those that the sliders find, not those that were segmented", default=False)
+    pick: bpy.props.IntVectorProperty(
+        name="Particle",
+        description="A pixel of the particle that is measured: column, row from the top [px]",
+        size=2,
+        default=(-1, -1),
+        min=-1,
+    )
+    tuned: bpy.props.BoolProperty(
+        name="Tuned", description="Whether the particles are those that the sliders find, not those that were segmented", default=False
+    )
     facts: bpy.props.StringProperty(name="Facts", description="What was found in the picture that is shown")
     threshold: _shares("threshold")
     min_area: _shares("min_area")

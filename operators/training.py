@@ -19,8 +19,12 @@ class TrainNetwork(Work):
     bl_label = "Train Network"
     bl_description = "Train a network on the data set, in the training environment. A run that was interrupted goes on"
 
-    dataset: bpy.props.StringProperty(name="Data set", description="Folder of the data set; empty: the panels'", subtype="DIR_PATH", options=RELATIVE)
-    directory: bpy.props.StringProperty(name="Run", description="Folder of the run; empty: the panels'", subtype="DIR_PATH", options=RELATIVE)
+    dataset: bpy.props.StringProperty(
+        name="Data set", description="Folder of the data set; empty: the panels'", subtype="DIR_PATH", options=RELATIVE
+    )
+    directory: bpy.props.StringProperty(
+        name="Run", description="Folder of the run; empty: the panels'", subtype="DIR_PATH", options=RELATIVE
+    )
     settings: bpy.props.StringProperty(name="Settings", description="Preset or TOML file; empty: the panels' choice")
     epochs: bpy.props.IntProperty(name="Epochs", description="Number of epochs; 0 takes the panels'", min=0)
 
@@ -72,7 +76,11 @@ def kept(run, epoch: int) -> bool:
 
 def show_training(context, scene, show: bool = True):
     """Loss curve and newest validation picture, in the image editor."""
-    painter.ask(context, {"what": "training", "run": str(state.absolute(scene.nanosynth.run, "run")), "image": scene.nanosynth.reference_index}, show=show)
+    painter.ask(
+        context,
+        {"what": "training", "run": str(state.absolute(scene.nanosynth.run, "run")), "image": scene.nanosynth.reference_index},
+        show=show,
+    )
 
 
 def _news(job):

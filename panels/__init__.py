@@ -1,5 +1,5 @@
 """What the sidebar shows. Panels draw and do nothing else."""
 
-from . import prepare, work
+from . import menu, prepare, work
 
-PANELS = (*prepare.PANELS, *work.PANELS)
+PANELS = (*prepare.PANELS, *work.PANELS, *menu.PANELS)

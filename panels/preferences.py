@@ -31,7 +31,12 @@ def draw(layout, page):
     part.enabled = python is not None and python.is_file()
     part.operator("nanosynth.check_environment", text="Check", icon="CHECKMARK")
     if not bpy.app.online_access:
-        note(layout, "Creating it needs the network, and Blender's online access is off: allow it under Preferences, System, Network.", "INTERNET_OFFLINE", wide=True)
+        note(
+            layout,
+            "Creating it needs the network, and Blender's online access is off: allow it under Preferences, System, Network.",
+            "INTERNET_OFFLINE",
+            wide=True,
+        )
     else:
         note(layout, f"It is made in {made_environment()}.", "BLANK1", wide=True)
     if job is not None and "versions" in job.result:

@@ -94,9 +94,7 @@ class Train(Step):
             row.label(text=f"{last['epoch']} epochs, loss {last['loss']:.4f}{score}", icon="CHECKMARK")
             row.operator("nanosynth.show_training", text="", icon="HIDE_OFF")
             plot(layout, "training")
-        reason = _environment(layout) or (
-            "" if state.made_pairs(state.place(scene, "dataset")) else "Generate a data set first."
-        )
+        reason = _environment(layout) or ("" if state.made_pairs(state.place(scene, "dataset")) else "Generate a data set first.")
         work(layout, scene, "train", "nanosynth.train_network", "Go On" if lines else "Train", reason)
 
 
@@ -221,13 +219,17 @@ class Analyse(Step):
         for name in state.TUNED:
             layout.prop(window, name, text=reading(name), slider=True)
         row = layout.row()
-        row.operator("nanosynth.show_result", text="As Segmented" if window.tuned else "Show", icon="LOOP_BACK" if window.tuned else "HIDE_OFF")
+        row.operator(
+            "nanosynth.show_result", text="As Segmented" if window.tuned else "Show", icon="LOOP_BACK" if window.tuned else "HIDE_OFF"
+        )
         plot(layout, "result")
         if facts.get("median"):
             note(layout, f"Median diameter {facts['median']:.4g} {facts['unit']}", "BLANK1")
         problem(layout, "result")
         clicking = results.Clicking.now
-        layout.operator("nanosynth.click_particles", text="Stop Clicking" if clicking else "Click Particles", icon="EYEDROPPER", depress=clicking)
+        layout.operator(
+            "nanosynth.click_particles", text="Stop Clicking" if clicking else "Click Particles", icon="EYEDROPPER", depress=clicking
+        )
         particle(layout, facts.get("particle"), clicking)
         row = layout.row()
         row.scale_y = 1.4

@@ -203,7 +203,13 @@ def test_without_online_access_no_environment_is_made(project, tmp_path):
 
 
 def test_an_environment_that_cannot_be_fetched_is_told_and_leaves_nothing(project, online, tmp_path, monkeypatch):
-    for name, value in {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}.items():
+    for name, value in {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_RETRIES": "0",
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_FIND_LINKS": "",
+        "PIP_CONFIG_FILE": os.devnull,
+    }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(RuntimeError, match="package index does not answer"):
         bpy.ops.nanosynth.create_environment(directory=str(tmp_path / "env"))
@@ -211,7 +217,14 @@ def test_an_environment_that_cannot_be_fetched_is_told_and_leaves_nothing(projec
 
 
 def test_an_environment_is_checked(project, tmp_path, monkeypatch):
-    answer = {"kind": "done", "ok": True, "python": "3.11.2 (x)", "versions": {"tensorflow": "2.21.0", "keras": None}, "devices": {"TensorFlow": ["CPU:0"]}, "problems": []}
+    answer = {
+        "kind": "done",
+        "ok": True,
+        "python": "3.11.2 (x)",
+        "versions": {"tensorflow": "2.21.0", "keras": None},
+        "devices": {"TensorFlow": ["CPU:0"]},
+        "problems": [],
+    }
     python = tmp_path / "python"
     monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(python))
     for ok, problems in ((True, []), (False, [{"message": "Training and segmenting need tensorflow.", "remedy": "Install it."}])):
@@ -238,7 +251,13 @@ def test_following_reads_what_was_said_before(project):
     (folder / "heartbeat").touch()
     assert jobs.attach(bpy.context)
     job = jobs.RUNNING["train"]
-    assert (job.state, job.share, job.text, job.seconds_left, job.warnings) == ("running", 0.75, "epoch 3 of 4", 9, ["The disk is nearly full."])
+    assert (job.state, job.share, job.text, job.seconds_left, job.warnings) == (
+        "running",
+        0.75,
+        "epoch 3 of 4",
+        9,
+        ["The disk is nearly full."],
+    )
     append_line(folder / "events.jsonl", {"kind": "done"})
     (folder / "heartbeat").unlink()
     assert job.listen() and job.state == "done" and not folder.exists()

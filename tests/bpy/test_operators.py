@@ -144,7 +144,9 @@ def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):
 
 def test_a_drawn_scene_is_opened_and_closed_without_leftovers(ops, tiny):
     state.put_recipe(home(), tiny)
-    before = {name: len(getattr(bpy.data, name)) for name in ("scenes", "objects", "meshes", "materials", "images", "worlds", "lights", "cameras")}
+    before = {
+        name: len(getattr(bpy.data, name)) for name in ("scenes", "objects", "meshes", "materials", "images", "worlds", "lights", "cameras")
+    }
     for _ in range(2):
         assert ops.open_scene(index=0) == {"FINISHED"}
         drawn = bpy.data.scenes[f"Nanosynth {tiny.name} 0"]
@@ -332,7 +334,13 @@ def test_epochs_are_looked_at_marked_and_chosen(ops, file):
         write_text(run / "epochs" / f"{epoch:04d}.weights.h5", "weights")
     write_text(run / "settings.toml", to_toml(read_settings("compact")))
     write_json(run / "run.json", {"format": 1})
-    for operator, step, epoch in ((ops.show_epoch, 0, 3), (ops.show_epoch, -1, 2), (ops.step_epoch, -1, 1), (ops.step_epoch, -1, 1), (ops.step_epoch, 1, 2)):
+    for operator, step, epoch in (
+        (ops.show_epoch, 0, 3),
+        (ops.show_epoch, -1, 2),
+        (ops.step_epoch, -1, 1),
+        (ops.step_epoch, -1, 1),
+        (ops.step_epoch, 1, 2),
+    ):
         assert operator(step=step) == {"FINISHED"}
         assert home().nanosynth.epoch == epoch
         expected, _ = painted("epoch", run=str(run), epoch=epoch)

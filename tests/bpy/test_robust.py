@@ -32,6 +32,15 @@ def handlers():
     }
 
 
+def entries():
+    """What is appended to Blender's menus."""
+    return [
+        function.__qualname__
+        for function in bpy.types.TOPBAR_MT_window._dyn_ui_initialize()
+        if (function.__module__ or "").startswith("nanosynth")
+    ]
+
+
 def children():
     """The processes that this one has started and that still live."""
     found = []
@@ -57,17 +66,19 @@ def file(tmp_path):
 
 def test_twenty_times_registered_leaves_what_once_does(file):
     before, hooks, processes = content(), handlers(), children()
-    assert any(hooks.values())
+    assert any(hooks.values()) and len(entries()) == 1
     for _ in range(20):
         nanosynth.unregister()
-        assert not hasattr(bpy.types.Scene, "nanosynth") and not hasattr(bpy.ops.nanosynth.use_preset, "poll") or not any(handlers().values())
+        assert (
+            not hasattr(bpy.types.Scene, "nanosynth") and not hasattr(bpy.ops.nanosynth.use_preset, "poll") or not any(handlers().values())
+        )
         nanosynth.register()
-    assert (content(), handlers(), children()) == (before, hooks, processes)
+    assert (content(), handlers(), children(), len(entries())) == (before, hooks, processes, 1)
     bpy.ops.nanosynth.use_preset(preset="sio2")
     nanosynth.register()  # without unregistering
     assert handlers() == hooks and bpy.context.scene.nanosynth_recipe.name == "sio2"
     nanosynth.unregister()
-    assert not any(handlers().values())
+    assert not any(handlers().values()) and not entries()
     nanosynth.unregister()
     nanosynth.register()
 

@@ -30,12 +30,17 @@ def wheel(tmp_path):
         archive.writestr("tiny.py", "VALUE = 7\n")
         archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
         archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("tiny-1.0.dist-info/RECORD", "tiny.py,,\ntiny-1.0.dist-info/METADATA,,\ntiny-1.0.dist-info/WHEEL,,\ntiny-1.0.dist-info/RECORD,,\n")
+        archive.writestr(
+            "tiny-1.0.dist-info/RECORD",
+            "tiny.py,,\ntiny-1.0.dist-info/METADATA,,\ntiny-1.0.dist-info/WHEEL,,\ntiny-1.0.dist-info/RECORD,,\n",
+        )
     return [str(path)]
 
 
 def value(folder):
-    return subprocess.run([environment.interpreter(folder), "-c", "import tiny; print(tiny.VALUE)"], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [environment.interpreter(folder), "-c", "import tiny; print(tiny.VALUE)"], capture_output=True, text=True
+    ).stdout.strip()
 
 
 def test_made_cancelled_and_made_again(tmp_path, wheel):

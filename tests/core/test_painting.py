@@ -66,7 +66,9 @@ def test_only_what_has_changed_is_made_anew(result, monkeypatch):
     request, _ = result
     painter, calls = Painter(), []
     separate = type(open_stored(request["folder"], result[1], request["model"])).separate
-    monkeypatch.setattr("nanosynth.learn.tuning.Stored.separate", lambda self, **more: calls.append(more["longest_px"]) or separate(self, **more))
+    monkeypatch.setattr(
+        "nanosynth.learn.tuning.Stored.separate", lambda self, **more: calls.append(more["longest_px"]) or separate(self, **more)
+    )
     answers(painter, "result", values=VALUES, **request)
     for change in ({"opacity": 0.5}, {"shown": "instances"}, {"pick": (220, 300)}):
         coarse, full = answers(painter, "result", values=VALUES, **request, **change)
@@ -79,7 +81,10 @@ def test_only_what_has_changed_is_made_anew(result, monkeypatch):
 def test_opacity_goes_from_the_micrograph_to_the_particles(result):
     request, _ = result
     painter = Painter()
-    shown = {opacity: answers(painter, "result", shown="instances", opacity=opacity, **request)[-1].picture.astype(int) for opacity in (0.0, 0.5, 1.0)}
+    shown = {
+        opacity: answers(painter, "result", shown="instances", opacity=opacity, **request)[-1].picture.astype(int)
+        for opacity in (0.0, 0.5, 1.0)
+    }
     assert (shown[0.0][..., 0] == shown[0.0][..., 1]).all()  # grey
     assert np.abs(shown[0.5] - (shown[0.0] + shown[1.0]) / 2).max() <= 1
     assert (shown[1.0][0, 0] == 0).all() and len(np.unique(shown[1.0].reshape(-1, 3), axis=0)) == 2
@@ -163,13 +168,13 @@ def test_a_result_that_is_gone_is_told(result):
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of 60 epochs whose pictures are grey, white and of a level that tells the epoch."""
+    """A run of 60 epochs whose pictures are dark, of a level that tells the epoch, and white."""
     folder = tmp_path / "run"
     folder.mkdir()
     for epoch in range(1, 61):
         append_line(folder / "history.jsonl", {"epoch": epoch, "loss": 1 / epoch, "f1": None if epoch < 3 else 0.9, "instance_f1": 0.8})
         if epoch <= 50:
-            parts = [np.full((40, 50, 3), level, np.uint8) for level in (10, 255, 4 * epoch)]
+            parts = [np.full((40, 50, 3), level, np.uint8) for level in (10, 4 * epoch, 255)]
             gap = np.full((40, 4, 3), 255, np.uint8)
             (folder / "validation").mkdir(exist_ok=True)
             Image.fromarray(np.concatenate([parts[0], gap, parts[1], gap, parts[2]], 1)).save(folder / "validation" / f"{epoch:04d}_a.png")
@@ -178,7 +183,7 @@ def run(tmp_path):
 
 def test_an_epoch_is_shown_over_its_micrograph(run):
     painter = Painter()
-    for opacity, expected in ((0.0, (10, 10)), (1.0, (255, 28)), (0.5, (132, 19))):
+    for opacity, expected in ((0.0, (10, 10)), (1.0, (28, 255)), (0.5, (19, 132))):
         (shown,) = answers(painter, "epoch", run=run, epoch=7, opacity=opacity)
         body = shown.picture[-40:]
         assert body.shape == (40, 104, 3)
@@ -199,7 +204,7 @@ def test_the_gallery_has_all_epochs_or_as_many_as_fit(run):
 
 def test_the_training_is_shown_with_its_newest_picture(run, tmp_path):
     (shown,) = answers(Painter(), "training", run=run)
-    assert (shown.picture[-5, -10] == 4 * 50).all() and shown.plot.shape == (PLOT_PX[1], PLOT_PX[0], 3)
+    assert (shown.picture[-5, 600] == 4 * 50).all() and shown.plot.shape == (PLOT_PX[1], PLOT_PX[0], 3)
     (tmp_path / "new").mkdir()
     (empty,) = answers(Painter(), "training", run=str(tmp_path / "new"))
     assert empty.picture.shape[0] == 400
