@@ -17,7 +17,7 @@ from ..files import written_whole
 from .degrade import degrade
 from .recipe import Recipe
 from .render import render_photo
-from .sampling import sample_scene
+from .sampling import look_of, sample_scene
 from .scene import build_scene
 from .templates import load_shapes
 from .worker import peak_memory_mb
@@ -95,7 +95,7 @@ class Previewer:
             `azimuth`, `elevation` and `strength` instead of the values drawn.
         device : str
         """
-        recipe = small(recipe, side)
+        recipe = small(look_of(recipe, index), side)
         camera = recipe.camera
         sample = self.sample(recipe, index)
         sample.drawn["light"].update(light or {})

@@ -15,7 +15,7 @@ from ..files import written_whole
 from .degrade import degrade
 from .labels import training_label
 from .recipe import Recipe
-from .sampling import sample_scene
+from .sampling import look_of, sample_scene
 from .scene import BuiltScene, build_scene
 from .shapes import rotation_matrix
 from .templates import load_shapes
@@ -72,7 +72,7 @@ def use_device(scene, device: str):
 
 
 def _render(scene, size: int) -> np.ndarray:
-    """Render to a square of linear float values, row 0 at the top. Only the red channel: all is grey."""
+    """Render to a square of linear float values (size, size, channels), row 0 at the top. What is grey is so in every channel."""
     render = scene.render
     render.resolution_x = render.resolution_y = size
     render.resolution_percentage = 100
@@ -104,7 +104,7 @@ def _render(scene, size: int) -> np.ndarray:
             image.pixels.foreach_get(pixels)
         finally:
             bpy.data.images.remove(image)
-    return pixels.reshape(size, size, channels)[::-1, :, 0]
+    return pixels.reshape(size, size, channels)[::-1]
 
 
 def _plain_cycles(scene):
@@ -150,18 +150,37 @@ def render_photo(
             scene.cycles.sample_subset_length = part[1]
         else:
             scene.cycles.samples = part[1]
-    return _render(scene, size)
+    return _render(scene, size)[..., 0]
 
 
 def render_label(built: BuiltScene, size: int) -> np.ndarray:
     """The second render: every pixel gets the id of the particle seen at its centre.
 
-    Cycles' first sample goes through the pixel's centre, and a box filter narrower than
-    a pixel keeps it there, so one sample is exact. All settings are restored.
-
     Returns
     -------
     ndarray (size, size) uint16
+    """
+    values = render_centres(built, built.label, size)[..., 0]
+    instances = np.rint(values)
+    if np.abs(values - instances).max() > 1e-3 or instances.max() > len(built.particles):
+        raise NanosynthError("The label render holds values that are no particle ids.", "Remove shaders or world light that shine through the particles.")
+    return instances.astype(np.uint16)
+
+
+def render_centres(built: BuiltScene, material: bpy.types.Material, size: int, samples: int = 1) -> np.ndarray:
+    """What is seen at each pixel's centre with all surfaces of one material.
+
+    Cycles' first sample goes through the pixel's centre, and a box filter narrower than
+    a pixel keeps all there, so one sample is exact. All settings are restored.
+
+    Parameters
+    ----------
+    samples : int
+        More than one only helps against the noise of a material that draws at random.
+
+    Returns
+    -------
+    ndarray (size, size, channels) float32
     """
     scene, layer = built.scene, built.scene.view_layers[0]
     changed = [(scene.cycles, name) for name in ("samples", "seed", "pixel_filter_type", "filter_width", "device")]
@@ -171,19 +190,15 @@ def render_label(built: BuiltScene, size: int) -> np.ndarray:
         scene.render.engine = "CYCLES"
         _plain_cycles(scene)
         scene.cycles.device = "CPU"
-        scene.cycles.samples = 1
+        scene.cycles.samples = samples
         scene.cycles.seed = 0
         scene.cycles.pixel_filter_type = "BOX"
         scene.cycles.filter_width = 0.01
-        layer.material_override = built.label
-        values = _render(scene, size)
+        layer.material_override = material
+        return _render(scene, size)
     finally:
         for (owner, name), value in zip(changed, kept, strict=True):
             setattr(owner, name, value)
-    instances = np.rint(values)
-    if np.abs(values - instances).max() > 1e-3 or instances.max() > len(built.particles):
-        raise NanosynthError("The label render holds values that are no particle ids.", "Remove shaders or world light that shine through the particles.")
-    return instances.astype(np.uint16)
 
 
 def make_pair(recipe: Recipe, index: int, *, device: str = "CPU", save_blend=None) -> Pair:
@@ -202,6 +217,7 @@ def make_pair(recipe: Recipe, index: int, *, device: str = "CPU", save_blend=Non
     -------
     Pair
     """
+    recipe = look_of(recipe, index)
     sample = sample_scene(recipe, index, load_shapes(recipe))
     built = build_scene(recipe, sample)
     try:

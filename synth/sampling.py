@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -131,6 +131,17 @@ def _diameters(size: Size, count: int, rng):
     return median * np.exp(np.log(spread) * rng.standard_normal(count))
 
 
+def look_of(recipe: Recipe, index: int) -> Recipe:
+    """The recipe of scene `index` alone: with the sections of the look that it draws, and without looks."""
+    if not recipe.looks:
+        return recipe
+    weights = np.array([look.weight for look in recipe.looks])
+    draw = stream(np.random.SeedSequence(recipe.seed, spawn_key=(index,)), "look")
+    look = recipe.looks[draw.choice(len(weights), p=weights / weights.sum())]
+    own = {name: getattr(look, name) for name in ("arrangement", "shader", "substrate", "light", "dirt", "degradation")}
+    return replace(recipe, looks=[], camera=replace(recipe.camera, field_of_view=look.field_of_view), **own)
+
+
 def sample_scene(recipe: Recipe, index: int, shapes: dict | None = None, *, laid: SceneSample | None = None) -> SceneSample:
     """Draw scene `index` of a recipe.
 
@@ -149,6 +160,7 @@ def sample_scene(recipe: Recipe, index: int, shapes: dict | None = None, *, laid
     SceneSample
         The same for the same recipe, seed and index, whatever was drawn before.
     """
+    recipe = look_of(recipe, index)
     root = np.random.SeedSequence(recipe.seed, spawn_key=(index,))
     streams = dict(zip(STREAMS, root.spawn(len(STREAMS))))
     look = streams["look"]

@@ -119,3 +119,40 @@ def test_the_fingerprint_sees_a_meshs_content_and_not_its_path(tmp_path):
 
 def test_the_reference_page_is_up_to_date():
     assert reference(Recipe) in (DOCS / "recipe.md").read_text(encoding="utf-8")
+
+
+def test_a_scene_takes_the_sections_of_the_look_it_draws():
+    from nanosynth.synth.recipe import Camera, Degradation, Look, Recipe, Shader
+    from nanosynth.synth.sampling import look_of, sample_scene
+
+    def look(name, weight, base, view):
+        return Look(
+            name=name, weight=weight, field_of_view=(view, view), shader=Shader(base=(base, base)), degradation=Degradation(blur=(base, base))
+        )
+
+    plain = Recipe(camera=Camera(field_of_view=(500.0, 500.0)), shader=Shader(base=(0.9, 0.9)))
+    mixed = Recipe(camera=plain.camera, shader=plain.shader, looks=[look("dark", 3.0, 0.1, 300.0), look("bright", 1.0, 0.5, 600.0), look("never", 0.0, 0.7, 900.0)])
+    drawn = [sample_scene(mixed, i) for i in range(40)]
+    seen = [(s.drawn["shader"]["base"], s.drawn["degradation"]["blur"], s.field_of_view) for s in drawn]
+    assert set(seen) == {(0.1, 0.1, 300.0), (0.5, 0.5, 600.0)}
+    assert 22 <= seen.count((0.1, 0.1, 300.0)) <= 37
+    assert sample_scene(plain, 0).drawn["shader"]["base"] == 0.9
+    alone = look_of(mixed, 3)
+    assert alone.looks == [] and look_of(alone, 3) == alone
+    assert sample_scene(alone, 3).drawn == drawn[3].drawn
+
+
+def test_looks_survive_toml_and_their_names_are_checked(tmp_path):
+    from nanosynth.errors import NanosynthError
+    from nanosynth.fields import from_dict, to_dict, to_toml
+    from nanosynth.synth.recipe import Look, Recipe, Shader, read_recipe
+
+    recipe = Recipe(looks=[Look(name="a", shader=Shader(base=(0.2, 0.3))), Look(name="b", weight=2.0)])
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    assert read_recipe(tmp_path / "recipe.toml") == recipe
+    for change in ({"name": "b"}, {"weight": 0.0}):
+        plain = to_dict(recipe)
+        for entry in plain["looks"]:
+            entry.update(change)
+        with pytest.raises(NanosynthError, match="looks"):
+            from_dict(Recipe, plain)
