@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import tomllib
 import typing
 from dataclasses import MISSING, dataclass
@@ -71,11 +72,11 @@ def canonical(value: float) -> float:
     return float(str(np.float32(value)))
 
 
+@functools.cache
 def specs(kind):
-    """Yield (name, type, Spec) of each field of a settings dataclass, in order."""
+    """(name, type, Spec) of each field of a settings dataclass, in order."""
     hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        yield field.name, hints[field.name], field.metadata["spec"]
+    return tuple((field.name, hints[field.name], field.metadata["spec"]) for field in dataclasses.fields(kind))
 
 
 def default_of(kind, name):

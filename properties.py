@@ -38,8 +38,8 @@ def _property(hint, spec, default):
     low = -_FLOAT_LIMIT if spec.low is None else spec.low
     high = _FLOAT_LIMIT if spec.high is None else spec.high
     if hint == Range:
-        return bpy.props.FloatVectorProperty(size=2, default=default, min=low, max=high, precision=4, **words)
-    return bpy.props.FloatProperty(default=default, min=low, max=high, precision=4, **words)
+        return bpy.props.FloatVectorProperty(size=2, default=default, min=low, max=high, precision=3, **words)
+    return bpy.props.FloatProperty(default=default, min=low, max=high, precision=3, **words)
 
 
 GROUPS: dict[type, type] = {}

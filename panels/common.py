@@ -60,12 +60,16 @@ def reading(text: str) -> str:
     return text.replace("_", " ").capitalize()
 
 
+UNITS = {"degrees": "°"}
+"""Units that the sidebar has a shorter sign for."""
+
+
 def fields(layout, group, kind, skip=()):
     """Every value of a section of the settings; names, bounds and tooltips come with them."""
     for name, hint, spec in specs(kind):
         if name in skip or dataclasses.is_dataclass(hint) or typing.get_origin(hint) is list:
             continue
-        label = reading(name) + (f" ({spec.unit})" if spec.unit else "")
+        label = reading(name) + (f" ({UNITS.get(spec.unit, spec.unit)})" if spec.unit else "")
         if hint == Range:
             row = layout.row(align=True)
             row.prop(group, name, text=label)

@@ -75,11 +75,11 @@ def size_plot(size) -> np.ndarray:
     low, high = np.percentile(drawn, [0.1, 99.9])
     margin = max(0.08 * (high - low), 0.02 * high)
     low, high = max(low - margin, 0.0), high + margin
-    width, height, sharp = SIDE, SIDE * 7 // 16, 2
+    width, height, sharp, letter = SIDE, SIDE * 7 // 8, 2, 22
     counts, _ = np.histogram(drawn, bins=64, range=(low, high))
     canvas = Image.new("RGBA", (sharp * width, sharp * height), (0, 0, 0, 0))
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(13 * sharp)
-    bottom = sharp * (height - 20)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(letter * sharp)
+    bottom = sharp * (height - letter - 8)
     for k, share in enumerate(counts / counts.max()):
         x = sharp * width * k / len(counts)
         pen.rectangle([x, bottom - share * (bottom - 4 * sharp), x + sharp * width / len(counts) - 1, bottom], fill=BAR)
@@ -87,7 +87,7 @@ def size_plot(size) -> np.ndarray:
     for value, at, anchor in ((low, 0, "lb"), (float(np.median(drawn)), None, "mb"), (high, sharp * width, "rb")):
         at = sharp * width * (value - low) / (high - low) if at is None else at
         pen.text(
-            (min(max(at, 60 * sharp), sharp * (width - 60)) if anchor == "mb" else at, sharp * height),
+            (min(max(at, 80 * sharp), sharp * (width - 80)) if anchor == "mb" else at, sharp * height),
             f"{value:.3g}",
             fill=WORDS,
             font=font,

@@ -158,7 +158,7 @@ class Templates(Step):
             note(layout, "Add a particle, or use a mesh of your own.", "INFO")
             return
         template = recipe.templates[min(window.template_index, len(recipe.templates) - 1)]
-        layout.prop(template, "shape")
+        layout.prop(template, "shape", text="Shape")
         other = {name for name, shapes in FORMS.items() if template.shape not in shapes}
         fields(layout.column(), template, Template, skip={"name", "shape", *other})
         layout.operator("nanosynth.edit_template", icon="EDITMODE_HLT")
@@ -183,7 +183,7 @@ class Sizes(bpy.types.Panel):
         layout.use_property_split, layout.use_property_decorate = True, False
         size = templates.chosen(scene).size
         try:
-            layout.template_icon(plots.size_icon(properties.from_properties(Size, size)), scale=9.0)
+            layout.template_icon(plots.size_icon(properties.from_properties(Size, size)), scale=7.0)
         except NanosynthError as error:
             note(layout, str(error), "ERROR")
         other = {name for name, kinds in SIZES.items() if size.distribution not in kinds}
