@@ -19,6 +19,11 @@ class Action(bpy.types.Operator):
         except NanosynthError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        except OSError as error:  # the disk, the network: nothing that a traceback would explain better
+            if error.filename is None:
+                raise
+            self.report({"ERROR"}, f"{error.filename}: {error.strerror}.")
+            return {"CANCELLED"}
 
 
 class Work(Action):
