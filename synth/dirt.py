@@ -89,7 +89,7 @@ def smears(image: np.ndarray, count: int, length: float, strength: float, rng: n
         streaks = ndimage.gaussian_filter1d(rng.random(cells), 1.0, mode="wrap")
         streaks = (streaks - streaks.min()) / np.ptp(streaks)
         streak = np.interp((across + 2) / 4 * cells, np.arange(cells), streaks)
-        head = 1 / (1 + np.exp(-12 * (along + 0.9)))  # thick where it was put down ...
+        head = 1 / (1 + np.exp(-12 * (along + 0.9).clip(-2, 2)))  # thick where it was put down ...
         body = np.clip(1 - (along + 1) / 2, 0, 1) * head  # ... thin where it was drawn out to
         thickness = np.clip(body * (0.3 + 0.7 * streak) * 1.6 - 0.15 * (1 + along), 0, 1) * np.exp(-(np.abs(across) ** 4))
         cloud = diamond_square(6, 0.6, rng)
