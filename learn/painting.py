@@ -192,9 +192,10 @@ class Painter:
         """Write table, mask, label image and picture of a result."""
         stored, entry = self._open(folder, name, model)
         labels, nm, directory = self.labels(folder, name, model, values), stored.micrograph.nm_per_px, Path(directory)
-        write_grey(directory / f"{name}_mask.png", np.where(labels > 0, 255, 0).astype(np.uint8), nm_per_px=nm)
+        whole = np.pad(labels, ((0, entry["banner_px"]), (0, 0)))  # as large as the image
+        write_grey(directory / f"{name}_mask.png", np.where(whole > 0, 255, 0).astype(np.uint8), nm_per_px=nm)
         write_grey(directory / f"{name}_particles.png", self._blend("overlay", stored, 1.0, 0), nm_per_px=nm)
-        write_labels(directory / f"{name}_instances.png", labels, nm_per_px=nm)
+        write_labels(directory / f"{name}_instances.png", whole, nm_per_px=nm)
         table = measure(labels, stored.micrograph.pixels, probability=stored.probability, nm_per_px=nm)
         write_text(directory / f"{name}.csv", table_text(table, nm_per_px=nm, scale_source=entry["nm_per_px_source"]))
         write_grey(directory / f"{name}_sizes.png", histogram(sizes_of(labels, nm), (1200, 800)))

@@ -124,7 +124,7 @@ def test_one_particle_is_measured_as_all_are():
                 assert one[name] == column[row], (label, name)
 
 
-def test_a_banner_is_shown_and_holds_no_particle(result):
+def test_a_banner_is_shown_and_holds_no_particle(result, tmp_path):
     request, entry = result
     image = np.pad(np.asarray(Image.open(entry["image"])), ((0, 50), (0, 0)), constant_values=255)
     write_grey(entry["image"], image)
@@ -138,6 +138,8 @@ def test_a_banner_is_shown_and_holds_no_particle(result):
         for picture in answers(painter, "result", values=VALUES, shown=shown, opacity=0.5, pick=(478, 620), **request):
             assert picture.picture.shape == (650, 700, 3) and picture.facts["particle"] is None
     assert painter.labels(values=VALUES, **request).shape == (600, 700)
+    answers(painter, "export", values=VALUES, directory=str(tmp_path / "taken"), **request)
+    assert {Image.open(tmp_path / "taken" / f"real_{what}.png").size for what in ("mask", "instances", "particles")} == {(700, 650)}
     assert (answers(painter, "result", shown="outlines", **request)[-1].picture[-20:] == 255).all()
 
 
