@@ -287,9 +287,12 @@ def outcome(operator, job: Job) -> set[str]:
 
 
 def look_after():
-    """Have the timer run, in a window."""
-    if not bpy.app.background and not bpy.app.timers.is_registered(tick):
-        bpy.app.timers.register(tick, first_interval=TICK_S, persistent=True)
+    """Have the timer run, in a window, and look soon."""
+    if bpy.app.background:
+        return
+    if bpy.app.timers.is_registered(tick):
+        bpy.app.timers.unregister(tick)
+    bpy.app.timers.register(tick, first_interval=TICK_S, persistent=True)
 
 
 def tick():
@@ -301,13 +304,13 @@ def tick():
         role, news = NEWS.get(job.kind, ("", None))
         before = job.artifacts.get(role)
         changed |= job.listen()
-        if news and job.artifacts.get(role) != before:
-            news(job)
-        if job.state == "done" and job.then:
-            try:
+        try:
+            if news and job.artifacts.get(role) != before:
+                news(job)
+            if job.state == "done" and job.then:
                 job.then()
-            except NanosynthError as error:
-                job.error = str(error)
+        except NanosynthError as error:
+            job.error = str(error)
     try:
         changed |= attach(bpy.context)
     except NanosynthError:  # a damaged file in a job's folder
