@@ -399,8 +399,6 @@ class Panels:
     @classmethod
     def press(cls, step):
         side = sidebar()
-        with bpy.context.temp_override(window=window(), area=area("VIEW_3D"), region=side):
-            bpy.ops.view2d.scroll_up(deltay=100_000) if bpy.ops.view2d.scroll_up.poll() else None
         click(side.x + side.width * 0.35, window().height - TOP - PITCH * STEPS.index(step))
 
 
