@@ -357,7 +357,7 @@ def redraw():
     for manager in bpy.data.window_managers:
         for window in manager.windows:
             for area in window.screen.areas:
-                if area.type in {"VIEW_3D", "IMAGE_EDITOR"}:
+                if area.type in {"VIEW_3D", "IMAGE_EDITOR", "PREFERENCES"}:
                     area.tag_redraw()
 
 
