@@ -128,7 +128,7 @@ def test_labels_of_every_shape_equal_ray_casting(shape):
         "variants": 3,
         "size": {"median": 60.0 if shape in ("rod", "wire") else 200.0, "spread": 1.2},
     }
-    recipe = small_recipe(templates=[template], arrangement={"coverage": [0.2, 0.2], "stacking": [0.5, 0.5], "overlap": 0.1})
+    recipe = small_recipe(templates=[template], arrangement={"coverage": [0.4, 0.4], "stacking": [0.5, 0.5], "overlap": 0.1})
     scene, sample, _ = built(recipe, 0)
     try:
         label = render_label(scene, 71)
