@@ -396,7 +396,9 @@ def analyse(
     others = [name for name, sample in samples.items() if name not in pooled and sample.sizes.size + sample.cut]
     if others:
         reporter.warning(f"{', '.join(others)}: scale not known; not pooled with the others.", "Segment again with --nm-per-px.")
-    if unit == "px":
+    if not any(sample.sizes.size + sample.cut for sample in samples.values()):
+        reporter.warning("No image has any particle: there is nothing to analyse.")
+    elif unit == "px":
         reporter.warning("Scale not known: sizes are in px, and pooling supposes one magnification.", "Segment with --nm-per-px.")
     record = {
         "size": size,

@@ -121,7 +121,7 @@ def test_csv(one, tmp_path):
 
 
 def test_parquet(one, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not part of the environment")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is in the training environment alone, where this test runs")
     [path] = export(one, tmp_path, "parquet")
     table = parquet.read_table(path)
     labels = particles()

@@ -44,6 +44,9 @@ class Page(HTMLParser):
         if tag not in ("img", "meta", "image"):
             self.open.append(tag)
 
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
@@ -165,7 +168,7 @@ def test_whole_report_is_one_file(tmp_path, dataset, run, results):
         "http://www.w3.org/", ""
     )
     assert "A <b>title</b> & more" in page.words  # escaped in the file, itself to the reader
-    assert "tiny <recipe>" in page.words
+    assert any("tiny <recipe>" in words for words in page.words)
     assert all(page.alternatives)
 
 

@@ -268,8 +268,8 @@ def test_a_scale_file_states_the_scale_image_by_image(tmp_path):
     assert [entry["nm_per_px"] for entry in record["images"]] == [2.0, 3.0, None]
     assert record["images"][0]["nm_per_px_source"] == "stated in scale.csv"
     assert "scale.csv has no scale for it" in record["images"][2]["warnings"]
-    header, first = (tmp_path / "out" / "particles" / "b.csv").read_text().splitlines()[:2]
-    row = dict(zip(header.split(","), first.split(",")))
+    with open(tmp_path / "out" / "particles" / "b.csv", newline="") as file:
+        row = next(csv.DictReader(file))
     assert float(row["diameter_nm"]) == pytest.approx(3 * float(row["diameter_px"]), rel=1e-4) and row["scale_source"] == "stated in scale.csv"
     # Another word in the file makes its image anew, and that one alone.
     table.write_text("image,nm_per_px\na.png,2\nb,4\n")
