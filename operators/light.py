@@ -53,7 +53,7 @@ def _value(name):
     spec = next(spec for field, _, spec in specs(Light) if field == name)
     low, high = default_of(Light, name)
     return bpy.props.FloatProperty(
-        name=f"{name.capitalize()}" + (f" ({spec.unit})" if spec.unit else ""),
+        name=name.capitalize() + (" (°)" if spec.unit == "degrees" else ""),
         description=spec.doc + (f" [{spec.unit}]" if spec.unit else ""),
         default=(low + high) / 2,
         min=spec.low,
