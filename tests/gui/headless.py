@@ -53,17 +53,22 @@ def main():
         assert ops.load_recipe(filepath=str(recipe)) == {"FINISHED"}
         assert ops.load_references(filepath=str(folder / "real.png")) == {"FINISHED"}
         assert ops.preview_scene(index=2, side=64) == {"FINISHED"}
-        assert ops.generate_dataset() == {"FINISHED"}
+        assert ops.check_environment() == {"FINISHED"}
+        assert ops.generate_dataset(detached=True) == {"FINISHED"}
+        assert ops.follow_job(kind="generate") == {"FINISHED"}
         assert state.made_pairs(folder / "nanosynth" / "dataset") == 3
         assert ops.train_network(settings=str(folder / "training.toml")) == {"FINISHED"}
         assert len(state.history(folder / "nanosynth" / "run")) == 2
         assert ops.show_epoch(step=-1) == {"FINISHED"}
+        assert ops.show_training() == {"FINISHED"}
+        assert ops.mark_epoch() == {"FINISHED"}
         assert ops.select_epoch() == {"FINISHED"}
         assert ops.segment_images() == {"FINISHED"}
-        for kind in ("overlay", "mask", "probability", "instances", "histogram"):
+        for kind in ("overlay", "outlines", "mask", "probability", "instances", "histogram"):
             assert ops.show_result(kind=kind) == {"FINISHED"}
         bpy.context.scene.nanosynth.threshold = 0.3
         assert ops.tune_segmentation() == {"FINISHED"}
+        assert ops.pick_particle(x=48, y=48) == {"FINISHED"}
         assert ops.export_results(directory=str(folder / "taken")) == {"FINISHED"}
         assert (folder / "taken" / "real.csv").is_file()
         for _ in range(20):
