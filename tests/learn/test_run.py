@@ -149,6 +149,20 @@ def test_retention_spares_the_selected_epoch(run):
     assert run.kept() == [1, 3]
 
 
+def test_retention_spares_favourites(run):
+    for epoch in (1, 2, 3):
+        finish(run, epoch)
+        if epoch == 2:
+            assert run.mark(2) is True
+    finish(run, 5)
+    assert run.favourites() == [2] and run.kept() == [2, 5]
+    assert run.mark(2) is False and run.favourites() == []
+    run.tidy()
+    assert run.kept() == [5]
+    with pytest.raises(NanosynthError, match="epoch 9 is not finished"):
+        run.mark(9)
+
+
 def test_retention_of_all(tmp_path):
     run = start(tmp_path / "run", TrainingSettings(epochs=9, keep="all"))
     for epoch in range(1, 6):
