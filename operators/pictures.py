@@ -116,3 +116,14 @@ def set_opacity(opacity: float):
     item = bpy.data.objects.get(PLANES[1])
     if item is not None:
         item.color[3] = opacity
+
+
+@bpy.app.handlers.persistent
+def _saving(*_):
+    """Let the file keep what exists nowhere else."""
+    for image in bpy.data.images:
+        if image.name.startswith(PREFIX) and image.source == "GENERATED" and image.is_dirty:
+            image.pack()
+
+
+HANDLERS = (("save_pre", _saving),)

@@ -285,6 +285,8 @@ class Scene(Section):
         row = layout.row()
         row.enabled = not perhaps(state.recipe_of, scene)
         row.operator("nanosynth.open_scene", icon="SCENE_DATA")
+        if state.made_pairs(state.place(scene, "dataset")):
+            layout.operator("nanosynth.open_scene", text="Open from Data Set", icon="FILE_FOLDER").dataset = scene.nanosynth.dataset
 
 
 def live(layout, scene):

@@ -112,11 +112,13 @@ def test_everything_is_there_elsewhere(ops, file):
     ops.draw_line(target="scale", start=(10, 50), end=(50, 50))
     ops.set_scale(length_nm=100)
     ops.add_template(shape="platelet", as_object=True)
+    pictures.show_array(preview.IMAGE, np.full((20, 20), 0.5)).use_fake_user = True
     bpy.ops.wm.save_mainfile()
     moved = file.parent / f"{file.name} moved"
     file.rename(moved)
     bpy.ops.wm.open_mainfile(filepath=str(moved / "project.blend"))
     check(moved)
+    pictures.show_array(preview.IMAGE, np.full((30, 30), 0.5))
     other = file.parent / f"{file.name} other"
     other.mkdir()
     bpy.ops.wm.save_as_mainfile(filepath=str(other / "copy.blend"))  # the reference stays where it is
@@ -129,6 +131,7 @@ def check(folder):
     reference = home().nanosynth.references[0]
     assert state.absolute(reference.path) == folder / "a.png" and reference.nm_per_px == pytest.approx(2.5)
     assert tuple(reference.image.size) == (80, 60)
+    assert bpy.data.images[preview.IMAGE].pixels[0] == pytest.approx(0.5, abs=0.01)  # it is nowhere but in the file
     item = templates.object_of(home().nanosynth_recipe.templates[0])
     assert item.name == "platelet" and len(load_shapes(state.recipe_of(home()))["platelet"].vertices) == len(item.data.vertices)
 
