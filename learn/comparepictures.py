@@ -206,7 +206,7 @@ map.addEventListener("pointermove", event => {{
   near = best;
   near.classList.add("near");
   const i = Number(near.dataset.i), [kind, name, row, column] = patches[i];
-  thumb.style.backgroundImage = "url(" + document.getElementById("sheet").src + ")";
+  if (!thumb.style.backgroundImage) thumb.style.backgroundImage = "url(" + document.getElementById("sheet").src + ")";
   thumb.style.backgroundPosition = `${{-(i % columns) * shown}}px ${{-Math.floor(i / columns) * shown}}px`;
   words.textContent = `${{kind}}: ${{name}}, row ${{row}}, column ${{column}}`;
 }});

