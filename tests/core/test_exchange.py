@@ -338,7 +338,7 @@ def test_without_particles(tmp_path, capsys):
     folder = result(tmp_path / "r", {"a": np.zeros((50, 60), np.int32)})
     formats = [name for name in exchange.FORMATS if name != "parquet"]
     assert cli.main(["export", str(folder), "--format", *formats, "--out", str(tmp_path / "out")]) == 0
-    assert "holds no particles" in capsys.readouterr().err
+    assert "a: no particles" in capsys.readouterr().err
     assert not (tmp_path / "out" / "imagej" / "a.zip").exists()  # Fiji refuses an empty set
     assert json.loads((tmp_path / "out" / "geojson" / "a.geojson").read_text())["features"] == []
     assert json.loads((tmp_path / "out" / "coco" / "coco.json").read_text())["annotations"] == []
