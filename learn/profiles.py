@@ -97,10 +97,10 @@ def profile_picture(curves, *, unit: str = "nm", size=SIZE) -> np.ndarray:
     canvas = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(13 * sharp)
-    left, right, top, bottom = 58 * sharp, width - 16 * sharp, 14 * sharp, height - 46 * sharp
+    left, right, top, bottom = 58 * sharp, width - 16 * sharp, 36 * sharp, height - 46 * sharp
     reach = max(float(distance[-1]) for _, distance, _ in curves)
     highest = max(1e-6, *(float(np.max(values)) for _, _, values in curves))
-    highest = np.ceil(highest * 11.5) / 10  # with room for the names
+    highest = np.ceil(highest * 10.5) / 10
 
     def place(distance, value):
         return left + (right - left) * np.asarray(distance) / reach, bottom - (bottom - top) * np.asarray(value) / highest
@@ -118,15 +118,14 @@ def profile_picture(curves, *, unit: str = "nm", size=SIZE) -> np.ndarray:
     upright = Image.new("L", (height, 20 * sharp), 0)
     ImageDraw.Draw(upright).text((height / 2, 10 * sharp), "intensity", fill=255, font=font, anchor="mm")
     canvas.paste("#333333", (3 * sharp, 0), upright.rotate(90, expand=True))
+    beside = left
     for number, (name, distance, values) in enumerate(curves):
         colour = COLOURS[number % len(COLOURS)]
         x, y = place(distance, np.clip(values, 0, highest))
         draw.line(list(zip(x.tolist(), y.tolist())), fill=colour, width=2 * sharp, joint="curve")
-        spot = top + (8 + 18 * number) * sharp
-        words = draw.textlength(name, font=font)
-        draw.rectangle([right - words - 44 * sharp, spot - 9 * sharp, right, spot + 9 * sharp], fill="white")
-        draw.line([(right - words - 38 * sharp, spot), (right - words - 14 * sharp, spot)], fill=colour, width=3 * sharp)
-        draw.text((right - 6 * sharp, spot), name, fill="#333333", font=font, anchor="rm")
+        draw.line([(beside, 15 * sharp), (beside + 24 * sharp, 15 * sharp)], fill=colour, width=3 * sharp)
+        draw.text((beside + 32 * sharp, 15 * sharp), name, fill="#333333", font=font, anchor="lm")
+        beside += 56 * sharp + draw.textlength(name, font=font)
     return np.asarray(canvas.resize(size, Image.Resampling.BOX))
 
 

@@ -111,6 +111,19 @@ def lay_out(scene: bpy.types.Scene, micrograph: bpy.types.Image, result: bpy.typ
         item.color = (1.0, 1.0, 1.0, opacity if level else 1.0)
 
 
+def frame(context):
+    """Look at the whole micrograph in the 3D view of the Nanosynth workspace, as large as the sidebar leaves it."""
+    item = bpy.data.objects.get(PLANES[0])
+    if bpy.app.background or item is None or context.workspace is None or context.workspace.name != PREFIX:
+        return
+    size = item.empty_display_size
+    for space in (area.spaces.active for area in context.screen.areas if area.type == "VIEW_3D"):
+        if space.region_3d.view_perspective == "ORTHO":
+            space.region_3d.view_distance = 1.6 * size
+            space.region_3d.view_location = (0.15 * size, 0.0, 0.0)
+            space.clip_end = max(space.clip_end, 4 * size)
+
+
 def set_opacity(opacity: float):
     """Of the result over the micrograph."""
     item = bpy.data.objects.get(PLANES[1])

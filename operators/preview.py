@@ -28,6 +28,10 @@ IMAGE = "Nanosynth preview"
 TICK_S = 0.1
 
 
+FOLLOWERS = []
+"""Functions of the scene that are called whenever there is a new picture."""
+
+
 class Live:
     """The preview's process, what it was told and what it has answered."""
 
@@ -174,6 +178,8 @@ def _hear() -> bool:
         first = Live.picture is None
         Live.picture, Live.pixels = newest, pixels
         show(first)
+        for follow in FOLLOWERS:
+            follow(scene_in_view())
     return heard
 
 
@@ -264,6 +270,22 @@ class StopPreview(Action):
         _redraw()
 
 
+class ShowPreview(Action):
+    bl_idname = "nanosynth.show_preview"
+    bl_label = "Show Preview"
+    bl_description = "Show the preview in the image editor"
+
+    @classmethod
+    def poll(cls, context):
+        if IMAGE not in bpy.data.images:
+            cls.poll_message_set("There is no preview yet")
+            return False
+        return True
+
+    def act(self, context):
+        pictures.show(context, bpy.data.images[IMAGE], "result")
+
+
 @bpy.app.handlers.persistent
 def _loaded(*_):
     """Another file: what it says is ordered, and shown in an image of its own."""
@@ -278,4 +300,4 @@ def _undone(*_):
 
 
 HANDLERS = (("load_post", _loaded), ("undo_post", _undone), ("redo_post", _undone))
-OPERATORS = (StartPreview, StopPreview)
+OPERATORS = (StartPreview, StopPreview, ShowPreview)

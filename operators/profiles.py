@@ -88,6 +88,18 @@ class PlotProfile(Action):
             self.report({"WARNING"}, "The scale of an image is not known: distances are in pixels")
 
 
+def follow(scene):
+    """There is a new preview: plot it, where the plot is looked at."""
+    plot = bpy.data.images.get(PROFILE)
+    if plot is None or all(area.spaces.active.image != plot for area in pictures.editors(bpy.context)):
+        return
+    try:
+        curves, unit = curves_of(scene)
+    except NanosynthError:  # a line or an image has gone
+        return
+    pictures.show_array(PROFILE, profile_picture(curves, unit=unit))
+
+
 class ExportProfile(Action):
     bl_idname = "nanosynth.export_profile"
     bl_label = "Export Profiles"
@@ -110,4 +122,5 @@ class ExportProfile(Action):
         self.report({"INFO"}, f"{sum(len(d) for _, d, _ in curves)} points are in {path}")
 
 
+preview.FOLLOWERS.append(follow)
 OPERATORS = (PlotProfile, ExportProfile)

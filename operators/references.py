@@ -87,6 +87,7 @@ def show(context, scene):
     reference = window.references[window.reference_index]
     if reference.image is not None:
         pictures.lay_out(scene, reference.image, None, reference.nm_per_px, window.opacity)
+        pictures.frame(context)
         pictures.show(context, reference.image, "reference")
 
 

@@ -299,6 +299,7 @@ def live(layout, scene):
     row.scale_y = 1.4
     if preview.Live.on:
         row.operator("nanosynth.stop_preview", icon="PAUSE", depress=True)
+        row.operator("nanosynth.show_preview", text="", icon="HIDE_OFF")
         note(layout, preview.status(), "RENDER_STILL")
     else:
         row.enabled = not reason
