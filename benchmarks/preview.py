@@ -75,7 +75,7 @@ def main():
             scene.nanosynth.scene_index = index
             for what, change in (
                 ("shader", lambda index=index: setattr(shader, "base", (0.2, 0.5 + 0.01 * index))),
-                ("arrangement", lambda index=index: setattr(arrangement, "gap", (0.0, 0.1 + 0.001 * index))),
+                ("arrangement", lambda index=index: setattr(arrangement, "gap", (0.0, 0.101 + 0.001 * index))),
             ):
                 preview.step(scene)
                 (first, first_work), (last, last_work) = answer(scene, change)
