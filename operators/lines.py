@@ -37,6 +37,9 @@ class Lines(bpy.types.PropertyGroup):
     scale: _line("over the scale bar")
     reference: _line("over the reference")
     preview: _line("over the preview")
+    scale_image: bpy.props.StringProperty(name="Image", description="The image that the line over the scale bar belongs to")
+    reference_image: bpy.props.StringProperty(name="Image", description="The image that the line over the reference belongs to")
+    preview_image: bpy.props.StringProperty(name="Image", description="The image that the line over the preview belongs to")
     width: bpy.props.FloatProperty(
         name="Width", description="Intensities are averaged across a band of this width [px]", default=3.0, min=1.0, max=200.0
     )
@@ -62,13 +65,28 @@ def in_pixels(line, image) -> tuple[tuple[float, float], tuple[float, float]]:
     return (line[0] * width, line[1] * height), (line[2] * width, line[3] * height)
 
 
-def in_shares(start, end, image) -> list[float]:
+def put(scene, target: str, start, end):
+    """Draw a line over the image that it is for, between two places in px.
+
+    Raises
+    ------
+    NanosynthError
+        If there is no image, or the line is none.
+    """
+    image = image_of(scene, target)
+    if image is None:
+        remedy = "Start the preview first." if target == "preview" else "Load a micrograph first."
+        raise NanosynthError("There is no image to draw a line over.", remedy)
     width, height = image.size
-    return [start[0] / width, start[1] / height, end[0] / width, end[1] / height]
+    checked_length(start, end, width, height)
+    setattr(scene.nanosynth_lines, target, (start[0] / width, start[1] / height, end[0] / width, end[1] / height))
+    setattr(scene.nanosynth_lines, f"{target}_image", image.name)
 
 
-def drawn(line) -> bool:
-    return bool(np.hypot(line[2] - line[0], line[3] - line[1]) > 0)
+def drawn(scene, target: str) -> bool:
+    """Whether there is a line over the image that is looked at now."""
+    image, own = image_of(scene, target), scene.nanosynth_lines
+    return image is not None and any(getattr(own, target)) and getattr(own, f"{target}_image") == image.name
 
 
 def _paint():
@@ -82,8 +100,10 @@ def _paint():
 
     scene = state.home(context)
     for target, colour in TARGETS.items():
-        line = DrawLine.at_work.get(target) or getattr(scene.nanosynth_lines, target)
-        if image_of(scene, target) != image or not drawn(line):
+        if image_of(scene, target) != image:
+            continue
+        line = DrawLine.at_work.get(target) or (drawn(scene, target) and getattr(scene.nanosynth_lines, target))
+        if not line:
             continue
         (x0, y0), (x1, y1) = (context.region.view2d.view_to_region(line[i], 1 - line[i + 1], clip=False) for i in (0, 2))
         length = np.hypot(x1 - x0, y1 - y0) or 1.0
@@ -135,10 +155,7 @@ class DrawLine(Action):
         return True
 
     def act(self, context):
-        scene = state.home(context)
-        image = needed_image(scene, self.target)
-        checked_length(self.start, self.end, *image.size)
-        setattr(scene.nanosynth_lines, self.target, in_shares(self.start, self.end, image))
+        put(state.home(context), self.target, self.start, self.end)
         tag(context)
 
     def invoke(self, context, event):
@@ -202,14 +219,6 @@ class DrawLine(Action):
         if self.target == "scale" and answer == {"FINISHED"}:
             bpy.ops.nanosynth.set_scale("INVOKE_DEFAULT")
         return answer
-
-
-def needed_image(scene, target):
-    image = image_of(scene, target)
-    if image is None:
-        remedy = "Start the preview first." if target == "preview" else "Load a micrograph first."
-        raise NanosynthError("There is no image to draw a line over.", remedy)
-    return image
 
 
 def tag(context):

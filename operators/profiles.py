@@ -52,9 +52,9 @@ def curves_of(scene):
     """
     found = []
     for target in ("reference", "preview"):
-        line, image = getattr(scene.nanosynth_lines, target), lines.image_of(scene, target)
-        if image is None or not lines.drawn(line):
+        if not lines.drawn(scene, target):
             continue
+        line = getattr(scene.nanosynth_lines, target)
         pixels, nm, name = grey_of(scene, target)
         height, width = pixels.shape
         start, end = (line[0] * width, line[1] * height), (line[2] * width, line[3] * height)
@@ -73,8 +73,8 @@ class PlotProfile(Action):
 
     @classmethod
     def poll(cls, context):
-        own = state.home(context).nanosynth_lines
-        if not (lines.drawn(own.reference) or lines.drawn(own.preview)):
+        scene = state.home(context)
+        if not (lines.drawn(scene, "reference") or lines.drawn(scene, "preview")):
             cls.poll_message_set("Draw a line over the reference or the preview first")
             return False
         return True

@@ -137,7 +137,7 @@ class SetScale(Action):
     @classmethod
     def poll(cls, context):
         scene = state.home(context)
-        if lines.chosen_reference(scene) is None or not lines.drawn(scene.nanosynth_lines.scale):
+        if lines.chosen_reference(scene) is None or not lines.drawn(scene, "scale"):
             cls.poll_message_set("Draw a line over the scale bar first")
             return False
         return True
@@ -187,7 +187,7 @@ class FindScaleBar(Action):
         if bar is None:
             raise NanosynthError(f"{reference.name}: no scale bar was found.", "Draw a line over it yourself.")
         middle = (bar.top + bar.bottom) / 2
-        scene.nanosynth_lines.scale = lines.in_shares((bar.left, middle), (bar.right, middle), reference.image)
+        lines.put(scene, "scale", (bar.left, middle), (bar.right, middle))
         lines.tag(context)
         show(context, scene)
         self.report({"INFO"}, f"{reference.name}: a scale bar of {bar.length_px:.4g} px")

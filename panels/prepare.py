@@ -266,7 +266,7 @@ class Profile(bpy.types.Panel):
         for target, words in (("reference", "On Reference"), ("preview", "On Preview")):
             part = row.row(align=True)
             part.enabled = lines.image_of(scene, target) is not None
-            icon = "CHECKMARK" if lines.drawn(getattr(own, target)) else "GREASEPENCIL"
+            icon = "CHECKMARK" if lines.drawn(scene, target) else "GREASEPENCIL"
             part.operator("nanosynth.draw_line", text=words, icon=icon).target = target
         layout.prop(own, "width", text="Width (px)")
         row = layout.row(align=True)

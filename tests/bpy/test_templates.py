@@ -176,8 +176,10 @@ def test_the_scale_bar_is_found(ops, picture, file):
     assert ops.find_scale_bar() == {"FINISHED"}
     ops.set_scale(length_nm=1000)
     assert home().nanosynth.references[0].nm_per_px == pytest.approx(10, rel=1e-3)
+    assert ops.set_scale.poll()
     write_grey(file / "none.png", np.random.default_rng(0).integers(80, 120, (100, 100)).astype(np.uint8))
     ops.load_references(filepath=str(file / "none.png"))
+    assert not ops.set_scale.poll()  # the line is the other micrograph's
     with pytest.raises(RuntimeError, match="no scale bar was found"):
         ops.find_scale_bar()
 

@@ -169,12 +169,14 @@ def walk(folder):
     shot("06_reference")
     yield from alone("templates")
     shot("07_templates")
+    yield from own_template(ops)
     yield from alone("look")
     yield from press()
     preview = module("operators.preview")
     yield from until(preview.Live.finished, "the preview")
     yield from pause(1)
     shot("08_preview")
+    yield from tuned_look(ops, preview)
     yield from press()  # off again
     assert not preview.Live.on
     yield from alone("scene")
@@ -386,6 +388,63 @@ def large_result(folder, side=2048):
     labels = stored.separate(threshold=0.5, min_area=0.04, dynamic_share=0.1, dynamic=0.03)
     images.write_labels(out / "instances" / "large.png", labels, nm_per_px=2.0)
     files.write_json(out / "segmentation.json", {"images": [{**entry, "particles": int(labels.max())}]})
+
+
+def own_template(ops):
+    """A built-in particle as a mesh whose changes go into the recipe."""
+    invoke(ops.add_template, shape="grain", as_object=True)
+    item = bpy.context.view_layer.objects.active
+    copy = module("operators.state").absolute(item["nanosynth_template"])
+    yield from pause(1)
+    shot("07_template_as_mesh")
+    stamp = copy.stat().st_mtime_ns
+    for vertex in item.data.vertices:
+        vertex.co.x *= 1.5
+    item.data.update()
+    yield from until(lambda: copy.stat().st_mtime_ns > stamp, "the template's copy", 60)
+    invoke(ops.remove_template)
+    bpy.data.objects.remove(item)
+
+
+def stroke(target, editor):
+    """Draw a line over an image with the mouse."""
+    invoke(bpy.ops.nanosynth.draw_line, target=target)
+    yield from pause(1)
+    inside = region("WINDOW", editor)
+    for share, then in ((0.2, ("mousedown", "1")), (0.5, ()), (0.8, ("mouseup", "1"))):
+        x, y = inside.view2d.view_to_region(share, 0.5, clip=False)
+        pointer(inside.x + x, inside.y + y, *then)
+        yield from pause(1)
+    lines = module("operators.lines")
+    yield from until(lambda: lines.drawn(home(), target), f"the line over the {target}", 30)
+
+
+def tuned_look(ops, preview):
+    """The preview follows a slider and the lamp; intensities along lines."""
+    for change in (
+        lambda: setattr(home().nanosynth_recipe.shader, "base", (0.8, 0.9)),
+        lambda: setattr(home().nanosynth_tuning.lamp, "rotation_euler", (0.0, 1.0, 2.0)),
+    ):
+        invoke(ops.show_light)
+        yield from until(preview.Live.finished, "the preview")
+        number = preview.Live.number
+        change()
+        yield from until(lambda number=number: preview.Live.number > number and preview.Live.finished(), "the preview of the change")
+        assert not preview.Live.error, preview.Live.error
+    assert home().nanosynth_tuning.own_light
+    yield from pause(1)
+    shot("08_preview_lamp")
+    for number, target in enumerate(("reference", "preview")):
+        yield from stroke(target, area("IMAGE_EDITOR", number))
+    shot("08_lines")
+    invoke(ops.plot_profile)
+    yield from pause(1)
+    shot("08_profile")
+    invoke(ops.show_preview)
+    invoke(ops.release_light)
+    bpy.data.objects.remove(home().nanosynth_tuning.lamp)
+    yield from until(preview.Live.finished, "the preview")
+    yield from pause(0.5)
 
 
 STEPS = ("project", "references", "templates", "look", "scene", "generate", "train", "select", "segment", "analyse")
