@@ -67,8 +67,8 @@ def cross_validate(
         real/ and synth/ with the label images that were scored; scores.json,
         scores.csv, table.txt, figure.png, examples.png.
     settings : TrainingSettings
-        Of every fold. The last epoch predicts: choosing one by the held-out
-        image would let the network see it.
+        Of every fold. The last epoch predicts, and only its weights are kept:
+        choosing one by the held-out image would let the network see it.
     valid : path-like, optional
         Folder of masks; where they are 0 nothing is learnt or scored.
     folds : int
@@ -95,6 +95,7 @@ def cross_validate(
         same picture, or `out` holds another cross-validation.
     """
     reporter, out = reporter or Reporter(), Path(out)
+    settings = replace(settings, keep="best+every", keep_every=settings.epochs)  # the last epoch is all that is needed
     items = annotated(images, truth, valid, nm_per_px if scale == "nm" else None)
     plan = fold_plan(len(items), folds)
     judge = load_model(model) if model is not None else None
