@@ -1,0 +1,566 @@
+"""Match a recipe to reference images: estimate its ranges from what one to ten unannotated micrographs look like.
+
+Needs Blender for a few quick renders of each reference's kind of scene; see `docs/match.md`
+for the method and its rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..errors import NanosynthError
+from ..fields import from_dict, number, specs, to_dict, to_toml
+from ..files import write_json, write_text
+from ..reporting import Clock, Reporter
+from ..synth.degrade import degrade
+from ..synth.recipe import Look, Recipe, read_recipe
+from ..synth.shading import shade
+from .appearance import Outline, appearance, layout, rough_outline
+from .images import list_images, read_micrograph, write_grey
+
+MOST = 10
+SECTIONS = ("shader", "substrate", "light", "degradation")
+
+
+@dataclass
+class MatchOptions:
+    """How a recipe is matched to reference images."""
+
+    field_px: int = number(256, "side of the quick fields that are rendered for a reference", unit="px", low=96, high=1024)
+    steps: int = number(10, "most steps of the optimiser for a reference", low=1, high=200)
+    spread: float = number(
+        0.5, "half width of a look's ranges, in units of what the references scatter by; 0 only keeps the least width", low=0.0, high=5.0
+    )
+    least_spread: float = number(0.04, "least half width of a look's ranges, as a share of the span searched", low=0.0, high=0.5)
+    nm_per_px: float = number(0.0, "pixel size of all references, if their files do not state it; 0: unknown", unit="nm", low=0.0, high=1e5)
+    pictures: int = number(4, "references shown with a render before and after", low=1, high=MOST)
+    seed: int = number(1, "seed of the quick fields", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A value that is searched: where it stands in the recipe, and between which ends.
+
+    `per` tells what the ends are multiples of: 1, the median radius in nm, or a pixel in nm.
+    """
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+    per: str = ""
+
+    def value(self, u: float, sizes: dict) -> float:
+        low, high = self.low, self.high
+        plain = low * (high / low) ** u if self.log else low + (high - low) * u
+        return plain * sizes.get(self.per, 1.0)
+
+    def place(self, value: float, sizes: dict | None = None) -> float:
+        plain = value / (sizes or {}).get(self.per, 1.0)
+        u = np.log(max(plain, 1e-9) / self.low) / np.log(self.high / self.low) if self.log else (plain - self.low) / (self.high - self.low)
+        return float(np.clip(u, 0.02, 0.98))
+
+
+KNOBS = (
+    Knob("shader.base", 0.03, 1.0),
+    Knob("shader.edge", 0.0, 1.2),
+    Knob("shader.edge_width", 0.004, 0.6, True, "radius"),
+    Knob("shader.diffuse", 0.0, 0.6),
+    Knob("shader.shadowing", 0.0, 2.5),
+    Knob("shader.shadow_reach", 0.7, 3.5, True),
+    Knob("shader.variation", 0.0, 0.35),
+    Knob("shader.roughness", 0.0, 0.5),
+    Knob("shader.grain", 0.06, 0.5, True),
+    Knob("substrate.relative_yield", 0.03, 3.0, True),
+    Knob("substrate.texture", 0.0, 0.6),
+    Knob("substrate.grain", 2.0, 60.0, True, "pixel"),
+    Knob("substrate.slope", 0.3, 2.2),
+    Knob("substrate.relief", 0.0, 0.6),
+    Knob("degradation.blur", 0.0, 2.5),
+    Knob("degradation.noise", 0.0, 0.2),
+    Knob("degradation.noise_grain", 0.0, 1.5),
+)
+NEUTRAL = {
+    "shader": {"edge_exponent": 1.0, "bump": 0.0, "patches": 0.0, "transparency": 0.0},
+    "substrate": {"relief_coverage": 0.3, "scratches": 0.0, "charging": 0.0, "diffuse": 0.0},
+    "light": {"strength": 1.0, "elevation": 45.0},
+    "degradation": {
+        "probe": 0.0,
+        "jitter": 0.0,
+        "streaks": 0.0,
+        "lines": 0.0,
+        "dose": 0.0,
+        "drift": 0.0,
+        "gain": 1.0,
+        "offset": 0.0,
+        "gamma": 1.0,
+    },
+}
+"""What is not searched, and its value while the rest is."""
+RELIEF_PX = 9.0
+"""Size of the relief's ridges while the rest is searched."""
+AROUND = {
+    "degradation": {"gain": (0.95, 1.05), "offset": (-0.01, 0.01), "gamma": (0.95, 1.05), "drift": (0.0, 0.04), "jitter": (0.0, 0.1)},
+    "shader": {"edge_exponent": (0.9, 1.1)},
+    "light": {"strength": (0.85, 1.15), "elevation": (35.0, 60.0)},
+}
+"""Domain randomisation that a look keeps round the values above."""
+
+
+@dataclass(eq=False)
+class Reference:
+    """A reference image and what is taken from it directly."""
+
+    path: Path
+    pixels: np.ndarray
+    outline: Outline
+    layout: dict
+    statistics: np.ndarray
+    nm_per_px: float | None
+
+
+@dataclass(eq=False)
+class Fit:
+    """What was found for one reference: the knobs' places, and how far the look was off before and after."""
+
+    places: np.ndarray
+    azimuth: float
+    before: float
+    after: float
+    rough: dict | None = None
+
+
+def read_references(paths, options: MatchOptions, reporter) -> list[Reference]:
+    """Read, outline and measure the references; those without particles are left out with a warning."""
+    files = list_images(paths)
+    if len(files) > MOST:
+        raise NanosynthError(f"{len(files)} reference images are more than {MOST}.", "Name the most typical ones.")
+    found = []
+    for path in files:
+        micrograph = read_micrograph(path, nm_per_px=options.nm_per_px or None)
+        outline = rough_outline(micrograph.pixels)
+        if not outline.labels.any():
+            reporter.warning(f"{path.name}: no particles stand out from the substrate.", "It is left out.")
+            continue
+        statistics, _ = appearance(micrograph.pixels, outline)
+        found.append(Reference(path, micrograph.pixels, outline, layout(outline), statistics, micrograph.nm_per_px))
+    if not found:
+        raise NanosynthError("In none of the reference images particles stand out from the substrate.", "Choose others.")
+    return found
+
+
+def scales(recipe: Recipe, references: list[Reference]) -> tuple[float, list[float]]:
+    """The median diameter in nm, and the nm per pixel of each reference.
+
+    If all references state their scale and agree on the size within a factor of 1.5, that is taken.
+    Otherwise the recipe's size stays, and defines what a reference's pixel is.
+    """
+    diameters = [r.layout["diameter_px"] for r in references]
+    if all(r.nm_per_px for r in references):
+        own = [d * r.nm_per_px for d, r in zip(diameters, references)]
+        if max(own) < 1.5 * min(own) or len(own) == 1:
+            return float(np.exp(np.mean(np.log(own)))), [r.nm_per_px for r in references]
+    median = median_size(recipe)
+    return median, [median / d for d in diameters]
+
+
+def median_size(recipe: Recipe) -> float:
+    """The median diameter of the recipe's templates, nm: geometric mean by weight."""
+    weights = np.array([t.weight for t in recipe.templates])
+    sizes = [np.median(t.size.sizes()) if t.size.distribution == "list" else t.size.median for t in recipe.templates]
+    return float(np.exp(np.average(np.log(sizes), weights=weights)))
+
+
+def sized(recipe: Recipe, median: float, spread: float) -> Recipe:
+    """The recipe with all templates of that log-normal size; rods and wires, whose thickness is not seen so, are only scaled."""
+    factor, templates = median / median_size(recipe), []
+    for template in recipe.templates:
+        if template.shape in ("rod", "wire"):
+            size = dataclasses.replace(template.size, **{k: getattr(template.size, k) * factor for k in ("median", "smallest", "largest")})
+        else:
+            size = dataclasses.replace(
+                template.size,
+                distribution="lognormal",
+                median=median,
+                spread=spread,
+                smallest=median / spread**3,
+                largest=median * spread**3,
+            )
+        templates.append(dataclasses.replace(template, size=size))
+    return dataclasses.replace(recipe, templates=templates)
+
+
+def arranged(recipe: Recipe, how: dict) -> object:
+    """The recipe's arrangement with the ranges that a reference's layout tells."""
+    coverage, clustering, cluster = how["coverage"], how["clustering"], how["cluster"]
+    return dataclasses.replace(
+        recipe.arrangement,
+        coverage=(0.6 * coverage, min(1.5 * coverage, 3.0)),
+        clustering=(max(clustering - 0.15, 0.0), min(clustering + 0.15, 1.0)),
+        agglomerate=(max(0.7 * cluster, 2.0), max(1.5 * cluster, 4.0)),
+    )
+
+
+class Bench:
+    """The quick field of one reference: its passes, and the statistics of any look of it."""
+
+    def __init__(self, recipe: Recipe, reference: Reference, nm_per_px: float, options: MatchOptions, index: int):
+        from ..synth.passes import GRAINS, REACHES, render_passes
+        from ..synth.sampling import sample_scene
+        from ..synth.scene import build_scene
+        from ..synth.templates import load_shapes
+
+        self.reference, self.stacks = reference, {"reaches": REACHES, "grains": GRAINS}
+        self.px = int(np.clip(round(3.5 * reference.layout["diameter_px"]), 0.75 * options.field_px, 1.5 * options.field_px))
+        self.seed = [options.seed, index]
+        view = self.px * nm_per_px
+        how = arranged(recipe, {**reference.layout, "coverage": float(np.clip(reference.layout["coverage"], 0.2, 0.6))})
+        quick = dataclasses.replace(
+            recipe,
+            seed=options.seed,
+            looks=[],
+            arrangement=dataclasses.replace(how, margin=0.0),
+            camera=dataclasses.replace(recipe.camera, field_of_view=(view, view)),
+        )
+        shapes = load_shapes(quick)
+        sample = sample_scene(quick, index, shapes)
+        built = build_scene(quick, sample)
+        try:
+            self.passes = render_passes(built, sample, self.px)
+        finally:
+            built.remove()
+        radius = reference.outline.radius_px
+        self.outline = Outline.of(self.passes.instances, radius_px=radius)
+        self.sizes = {"radius": radius * nm_per_px, "pixel": nm_per_px}
+        # The direction from which particles look lit.
+        gx, gy = np.nan_to_num(reference.statistics[-2:])
+        self.azimuth = float(np.degrees(np.arctan2(gy, gx)) % 360)
+        self.seen = reference.statistics
+
+    def drawn(self, places) -> dict:
+        values = {name: dict(NEUTRAL[name]) for name in SECTIONS}
+        for knob, u in zip(KNOBS, places):
+            section, field = knob.name.split(".")
+            values[section][field] = knob.value(float(u), self.sizes)
+        values["light"]["azimuth"] = self.azimuth
+        values["substrate"]["relief_size"] = RELIEF_PX * self.sizes["pixel"]
+        values["degradation"] |= {"drift_angle": 0.0, "field_of_view": self.passes.field_of_view}
+        return values
+
+    def image(self, places) -> np.ndarray:
+        """The look as an image, float (px, px) in [0, 1]; the random draws are always the same."""
+        drawn = self.drawn(places)
+        textures, noises = (np.random.default_rng(s) for s in np.random.SeedSequence(self.seed).spawn(2))
+        photo = shade(self.passes, drawn["shader"], drawn["substrate"], drawn["light"], textures, **self.stacks)
+        # The passes are of pixels' centres; a render's filter is about as wide as this.
+        chain = {**drawn["degradation"], "blur": float(np.hypot(drawn["degradation"]["blur"], FILTER_PX))}
+        return degrade(photo, chain, self.px, noises).astype(np.float32) / 255
+
+    def residuals(self, places) -> np.ndarray:
+        made, _ = appearance(self.image(places), self.outline)
+        return np.nan_to_num(made - self.seen, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def start(self) -> np.ndarray:
+        """The direct estimates: grey levels, noise, texture, variation."""
+        pixels, outline = self.reference.pixels, self.reference.outline
+        core = float(np.median(pixels[outline.core])) if outline.core[0].size else 0.5
+        bare = float(np.median(pixels[outline.bare])) if outline.bare[0].size else 0.5 * core
+        noise, texture = 0.02, 0.05
+        if outline.bare[0].size > 200:
+            from scipy import ndimage
+
+            fine = pixels - ndimage.gaussian_filter(pixels, 0.7)
+            coarse = ndimage.gaussian_filter(pixels, 2.0) - ndimage.gaussian_filter(pixels, 12.0)
+            noise = float(1.4826 * np.median(np.abs(fine[outline.bare]))) / 0.85
+            texture = float(1.4826 * np.median(np.abs(coarse[outline.bare]))) / max(bare, 0.02)
+        direct = {
+            "shader.base": core,
+            "shader.edge": 0.2,
+            "shader.edge_width": 0.05 * self.sizes["radius"],
+            "shader.diffuse": 0.15,
+            "shader.shadowing": 0.6,
+            "shader.shadow_reach": 1.5,
+            "shader.variation": 0.08,
+            "shader.roughness": 0.08,
+            "shader.grain": 0.15,
+            "substrate.relative_yield": bare / max(core, 0.02),
+            "substrate.texture": texture,
+            "substrate.grain": 10 * self.sizes["pixel"],
+            "substrate.slope": 1.0,
+            "substrate.relief": 0.05,
+            "degradation.blur": 0.7,
+            "degradation.noise": noise,
+            "degradation.noise_grain": 0.4,
+        }
+        return np.array([knob.place(direct[knob.name], self.sizes) for knob in KNOBS])
+
+
+FILTER_PX = 0.45
+PULL = 0.3
+"""Weight of the pull to the direct estimates, by which what cannot be told stays where it is."""
+
+
+def fit(bench: Bench, before: np.ndarray | None, options: MatchOptions, step) -> Fit:
+    """Search the look of one reference.
+
+    Parameters
+    ----------
+    before : numpy.ndarray, optional
+        Statistics of the untuned recipe, for the record.
+    step : callable
+        Called before each picture.
+    """
+    from scipy.optimize import least_squares
+
+    first = bench.start()
+
+    def off(places):
+        step()
+        return np.concatenate([bench.residuals(places), PULL * (places - first) / 0.25])
+
+    # Trust-region least squares with bounds: the statistics change smoothly with the knobs while the
+    # random draws stay the same, and one step of it costs a picture for each knob.
+    found = least_squares(off, first, bounds=(0, 1), diff_step=0.04, loss="soft_l1", f_scale=2.0, max_nfev=options.steps)
+    return Fit(found.x, bench.azimuth, _size(before), _size(bench.residuals(found.x)))
+
+
+def _size(residuals):
+    """Root mean square in units of what just matters, single outliers bounded."""
+    return float(np.sqrt(np.mean(np.clip(residuals, -10, 10) ** 2)))
+
+
+def untuned(bench: Bench, recipe: Recipe) -> np.ndarray:
+    """The residuals of the middle of the untuned recipe's ranges, in the same field."""
+    middles = {}
+    for knob in KNOBS:
+        section, field = knob.name.split(".")
+        low, high = getattr(getattr(recipe, section), field)
+        middles[knob.name] = knob.place(np.sqrt(low * high) if knob.log and low > 0 else (low + high) / 2, bench.sizes)
+    return bench.residuals(np.array([middles[knob.name] for knob in KNOBS]))
+
+
+def half_widths(fits: list[Fit], options: MatchOptions) -> np.ndarray:
+    """Half width of the looks' ranges in knob places: a kernel density estimate over the references.
+
+    The references' scatter times `spread` times n^(-1/5) (Silverman's power of the number),
+    and at least `least_spread`.
+    """
+    places = np.array([f.places for f in fits])
+    scatter = places.std(0, ddof=1) if len(fits) > 1 else np.zeros(places.shape[1])
+    return np.maximum(options.spread * scatter * len(fits) ** -0.2, options.least_spread)
+
+
+def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px: float, image_px: int, name: str) -> Look:
+    """The ranges of one reference's look; what was not searched keeps the recipe's ranges or those of `AROUND`."""
+    sizes = {"radius": reference.outline.radius_px * nm_per_px, "pixel": nm_per_px}
+    sections = {section: dict(AROUND.get(section, {})) for section in SECTIONS}
+    bounds = {f"{s}.{field}": spec for s in SECTIONS for field, _, spec in specs(type(getattr(recipe, s)))}
+    for knob, u, width in zip(KNOBS, found.places, widths):
+        section, field = knob.name.split(".")
+        spec = bounds[knob.name]
+        ends = (knob.value(float(np.clip(p, 0, 1)), sizes) for p in (u - width, u + width))
+        sections[section][field] = tuple(float(np.clip(e, spec.low, spec.high)) for e in ends)
+    sections["light"]["azimuth"] = (found.azimuth - 20, found.azimuth + 20)
+    sections["substrate"] |= {
+        "relief_size": (0.6 * RELIEF_PX * nm_per_px, 1.7 * RELIEF_PX * nm_per_px),
+        "charging": (0.0, 0.0),
+        "diffuse": (0.0, 0.0),
+    }
+    sections["shader"] |= {"bump": (0.0, 0.0), "transparency": (0.0, 0.0)}
+    sections["degradation"] |= dict.fromkeys(("dose", "probe", "streaks", "lines"), (0.0, 0.0))
+    level = sections["substrate"]["relative_yield"][0] * sections["shader"]["base"][0]
+    view = nm_per_px * image_px
+    return Look(
+        name=name,
+        field_of_view=(view / 1.1, view * 1.1),
+        arrangement=arranged(recipe, reference.layout),
+        dirt=dataclasses.replace(recipe.dirt, probability=min(recipe.dirt.probability, 0.2), strength=(0.05 * level, 0.3 * level)),
+        **{section: dataclasses.replace(getattr(recipe, section), **values) for section, values in sections.items()},
+    )
+
+
+def matched(recipe: Recipe, references, fits, widths, median, nm_per_px, corrections) -> Recipe:
+    """The recipe with a look for each reference, in images of the references' size in pixels."""
+    side = int(np.clip(np.median([min(r.pixels.shape) for r in references]), 128, 1024))
+    spread = float(np.clip(np.median([r.layout["spread"] for r in references]), 1.03, 1.7))
+    before = np.median(recipe.camera.field_of_view) / recipe.camera.image_px / median_size(recipe)
+    after = np.median(nm_per_px) / median
+    erosion = float(np.clip(recipe.label.erosion * before / after, 1.0, max(recipe.label.erosion, 1.0)))
+    new = sized(recipe, median, spread)
+    names = [f"{i} {reference.path.stem}" for i, reference in enumerate(references, 1)]
+    looks = [
+        look_for(recipe, reference, found, widths, nm * correction, side, name)
+        for reference, found, nm, correction, name in zip(references, fits, nm_per_px, corrections, names)
+    ]
+    new = dataclasses.replace(
+        new,
+        name=f"{recipe.name}-matched",
+        looks=looks,
+        camera=dataclasses.replace(recipe.camera, image_px=side, render_px=side),
+        label=dataclasses.replace(recipe.label, erosion=erosion),
+    )
+    return from_dict(Recipe, to_dict(new))
+
+
+def size_correction(references: list[Reference], fits: list[Fit]) -> float:
+    """Factor on the field of view by which particles of the fitted looks, roughly segmented, get the references' size.
+
+    The rough segmentation does not see the size that was laid: it cuts off what lies beneath and
+    joins what it cannot part. It does so in the render too, so the ratio of the two tells the error.
+    """
+    ratios = [
+        np.log(f.rough["diameter_px"] / r.layout["diameter_px"])
+        for r, f in zip(references, fits)
+        if f.rough and f.rough["count"] >= 5 and r.layout["count"] >= 5
+    ]
+    return float(np.clip(np.exp(np.median(ratios)), 0.6, 1.6)) if ratios else 1.0
+
+
+def match(recipe, references, out, options: MatchOptions | None = None, *, reporter=None) -> dict:
+    """Match a recipe to reference images.
+
+    Parameters
+    ----------
+    recipe : Recipe, or path or name of one
+    references : path-like or sequence of path-like
+        One to ten images, or folders of them. Nothing else is read, no annotation either.
+    out : path-like
+        The matched recipe, a .toml file. Beside it: `.before.toml` (the recipe as it was),
+        `.json` (the numbers), `.png` (references, before, after).
+    options : MatchOptions
+    reporter : Reporter
+
+    Returns
+    -------
+    dict
+        The content of the `.json` file.
+
+    Raises
+    ------
+    NanosynthError
+        If no reference can be used, or there are more than ten.
+    KeyboardInterrupt
+        When it is cancelled; nothing is written then.
+    """
+    options, reporter, out = options or MatchOptions(), reporter or Reporter(), Path(out)
+    if out.suffix != ".toml":
+        raise NanosynthError(f"{out}: not the name of a recipe.", "Let it end in .toml.")
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    plain = dataclasses.replace(recipe, looks=[])
+    known = read_references(references, options, reporter)
+    reporter.started("match", references=len(known), text=f"Matching {recipe.name} to {len(known)} image{'s' if len(known) > 1 else ''}")
+    median, nm_per_px = scales(plain, known)
+    each = 1 + options.steps * (len(KNOBS) + 1)
+    total = each * len(known)
+    clock, done = Clock(total), 0
+
+    def step():
+        nonlocal done
+        done += 1
+        if done % 10 == 0:
+            reporter.progress(min(done, total - 1), total, f"reference {number_ + 1} of {len(known)}", clock.seconds_left(done))
+
+    fits, sized_recipe = [], sized(plain, median, float(np.clip(np.median([r.layout["spread"] for r in known]), 1.03, 1.7)))
+    for number_, (reference, nm) in enumerate(zip(known, nm_per_px)):
+        bench = Bench(sized_recipe, reference, nm, options, number_)
+        found = fit(bench, untuned(bench, plain), options, step)
+        found.rough = layout(rough_outline(bench.image(found.places)))
+        fits.append(found)
+        done = (number_ + 1) * each
+        reporter.progress(
+            min(done, total - 1),
+            total,
+            f"{reference.path.name}: off by {found.before:.1f}, now {found.after:.1f}",
+            clock.seconds_left(done),
+        )
+    widths = half_widths(fits, options)
+    correction = size_correction(known, fits)
+    new = matched(plain, known, fits, widths, median, nm_per_px, [correction] * len(known))
+    record = {
+        "format": 1,
+        "nanosynth": __version__,
+        "options": to_dict(options),
+        "recipe": recipe.name,
+        "knobs": [knob.name for knob in KNOBS],
+        "half_widths": widths.round(4).tolist(),
+        "size_correction": correction,
+        "references": [
+            {
+                "file": r.path.name,
+                "nm_per_px": nm,
+                "layout": r.layout,
+                "off_before": f.before,
+                "off_after": f.after,
+                "places": f.places.round(4).tolist(),
+            }
+            for r, f, nm in zip(known, fits, nm_per_px)
+        ],
+    }
+    sheet = show(plain, new, known, [nm * correction for nm in nm_per_px], options)
+    write_text(out.with_suffix(".before.toml"), to_toml(recipe))
+    write_text(out, to_toml(new))
+    write_json(out.with_suffix(".json"), record)
+    write_grey(out.with_suffix(".png"), sheet)
+    reporter.progress(total, total, "done")
+    reporter.artifact(out.with_suffix(".png"), "before and after")
+    reporter.artifact(out, "recipe")
+    offs = [np.mean([getattr(f, which) for f in fits]) for which in ("before", "after")]
+    reporter.done(
+        recipe=str(out),
+        text=f"Statistics off by {offs[0]:.1f} before and {offs[1]:.1f} after, in units of what just matters. {out} holds the recipe.",
+    )
+    return record
+
+
+def show(before: Recipe, after: Recipe, references: list[Reference], nm_per_px, options: MatchOptions) -> np.ndarray:
+    """Rows of a reference, a render before and one after, each to scale: uint8 (H, W)."""
+    px, gap, rows = options.field_px, 6, []
+    chosen = np.unique(np.linspace(0, len(references) - 1, min(options.pictures, len(references))).round().astype(int))
+    for i in chosen:
+        look = dataclasses.replace(after, looks=[after.looks[i]])
+        tiles = [middle_of(references[i], px)]
+        for recipe in (before, look):
+            tiles.append(quick_render(recipe, px, nm_per_px[i] * px, int(i)))
+        rows.append(np.concatenate([np.pad(t, gap // 2, constant_values=255) for t in tiles], 1))
+    return np.concatenate(rows)
+
+
+def middle_of(reference: Reference, px: int) -> np.ndarray:
+    """The square of a reference with most particles, uint8 (px, px); white where the image ends."""
+    image = np.uint8(np.round(reference.pixels * 255))
+    height, width = image.shape
+    filled = np.cumsum(np.cumsum(np.pad(reference.outline.labels > 0, ((1, 0), (1, 0))), 0), 1)
+    tall, wide = min(px, height), min(px, width)
+    area = (
+        filled[tall:, wide:]
+        - filled[: -tall or None, wide:][: height - tall + 1]
+        - filled[tall:, : width - wide + 1]
+        + filled[: height - tall + 1, : width - wide + 1]
+    )
+    row, column = np.unravel_index(np.argmax(area), area.shape)
+    tile = np.full((px, px), 255, np.uint8)
+    tile[:tall, :wide] = image[row : row + tall, column : column + wide]
+    return tile
+
+
+def quick_render(recipe: Recipe, px: int, view: float, index: int) -> np.ndarray:
+    """A true render of a scene with this field of view, uint8 (px, px)."""
+    from ..synth.render import render_photo
+    from ..synth.sampling import look_of, sample_scene
+    from ..synth.scene import build_scene
+    from ..synth.templates import load_shapes
+
+    recipe = look_of(recipe, index)
+    recipe = dataclasses.replace(recipe, camera=dataclasses.replace(recipe.camera, field_of_view=(view, view), image_px=px, render_px=px))
+    sample = sample_scene(recipe, index, load_shapes(recipe))
+    built = build_scene(recipe, sample)
+    try:
+        photo = render_photo(built, px, recipe.camera.samples, index)
+    finally:
+        built.remove()
+    return degrade(photo, sample.drawn["degradation"], px, sample.generator("degradation"))
