@@ -8,12 +8,14 @@ from . import (
     jobs,
     light,
     lines,
+    match,
     painter,
     pictures,
     preview,
     profiles,
     recipe,
     references,
+    report,
     results,
     scenes,
     templates,
@@ -32,9 +34,11 @@ OPERATORS = tuple(
         lines,
         preview,
         profiles,
+        match,
         dataset,
         training,
         results,
+        report,
         workspace,
         environment,
         jobs,
@@ -43,7 +47,7 @@ OPERATORS = tuple(
 )
 HANDLERS = tuple(pair for module in (light, pictures, preview, templates, jobs, painter, results) for pair in module.HANDLERS)
 """(name of the list in `bpy.app.handlers`, function) pairs."""
-POINTERS = (*light.POINTERS, *lines.POINTERS)
+POINTERS = (*light.POINTERS, *lines.POINTERS, *match.POINTERS)
 """(name, property group) pairs of what a scene has besides `state`."""
 
 

@@ -34,8 +34,10 @@ CANCEL_ELSE_S = 1.0
 LAUNCH = Path(__file__).resolve().parent.parent / "launch.py"
 KINDS = {
     "generate": ("Generating", "dataset"),
+    "match": ("Matching", None),
     "train": ("Training", "run"),
     "segment": ("Segmenting", "result"),
+    "report": ("Writing the report", None),
     "environment": ("The training environment", None),
 }
 """What a kind of job is called, and the property that names the folder it makes in the project."""

@@ -11,6 +11,7 @@ from .. import properties
 from ..errors import NanosynthError
 from ..fields import default_of, walk
 from ..learn.images import list_images
+from ..learn.model import MODELS
 from ..learn.segmentation import SegmentationOptions
 from ..learn.tuning import settings_of
 from . import jobs, painter, pictures, state
@@ -58,6 +59,24 @@ class SegmentImages(Work):
         return jobs.perform(
             self, self.kind, lambda desk: jobs.learn_command("segment", model, *images, "--out", out, *flags), out, then=then
         )
+
+
+class UseModel(Action):
+    bl_idname = "nanosynth.use_model"
+    bl_label = "Use Model"
+    bl_description = "Segment with a model that comes with Nanosynth, or with the network trained in this file"
+    bl_options = {"REGISTER", "UNDO"}
+
+    model: bpy.props.EnumProperty(
+        name="Model",
+        description="What segments",
+        items=[(path.parent.name, path.parent.name, "A model that comes with Nanosynth") for path in sorted(MODELS.glob("*/model.json"))]
+        + [("RUN", "The Run of This File", "The network that was trained in this file")],
+        default="RUN",
+    )
+
+    def act(self, context):
+        state.home(context).nanosynth.model = "" if self.model == "RUN" else self.model
 
 
 def option_flags(group) -> list[str]:
@@ -375,4 +394,4 @@ def stop():
 
 
 HANDLERS = (("undo_post", _undone), ("redo_post", _undone), ("load_pre", _another_file))
-OPERATORS = (SegmentImages, ShowResult, TuneSegmentation, PickParticle, ClickParticles, ExportResults)
+OPERATORS = (SegmentImages, UseModel, ShowResult, TuneSegmentation, PickParticle, ClickParticles, ExportResults)

@@ -160,7 +160,9 @@ class Segment(Step):
         window = scene.nanosynth
         column = layout.column()
         column.enabled = not jobs.running("segment")
-        column.prop(window, "model", placeholder="the run of this file")
+        row = column.row(align=True)
+        row.prop(window, "model", placeholder="the run of this file")
+        row.operator_menu_enum("nanosynth.use_model", "model", text="", icon="DOWNARROW_HLT")
         column.prop(window, "result")
         model = state.model_of(scene)
         reason = (
@@ -239,6 +241,14 @@ class Analyse(Step):
         elif results.Exported.text:
             note(layout, results.Exported.text, "CHECKMARK")
         problem(layout, "export")
+        job = jobs.RUNNING.get("report")
+        if not progress(layout, job):
+            layout.operator("nanosynth.write_report", icon="FILE_TEXT")
+            if job is not None and job.state == "done":
+                row = layout.row(align=True)
+                row.label(text=f"{job.out.name} is written", icon="CHECKMARK")
+                row.operator("wm.path_open", text="Open", icon="URL").filepath = str(job.out)
+            ending(layout, job, "No report was written.")
 
 
 MEASURES = (

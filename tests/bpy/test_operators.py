@@ -304,6 +304,23 @@ def test_results_are_shown_tuned_and_exported(ops, result, file):
         ops.show_result(kind="colour")
 
 
+def test_the_report_is_the_verb(ops, result, environment):
+    out, _ = result
+    assert ops.write_report(filepath="//report.html") == {"FINISHED"}
+    assert told(environment) == ["report", str(out), "--out", str(environment / "report.html")]
+    home().nanosynth.model = ""  # the project's own network: the report tells of its making
+    append_line_in(environment / "nanosynth" / "dataset" / "manifest.jsonl", {"index": 0})
+    append_line_in(environment / "nanosynth" / "run" / "history.jsonl", {"epoch": 1, "loss": 1.0})
+    assert ops.write_report(filepath="//report.pdf") == {"FINISHED"}
+    made = [str(environment / "nanosynth" / name) for name in ("dataset", "run")]
+    assert told(environment) == ["report", str(out), "--dataset", made[0], "--run", made[1], "--out", str(environment / "report.pdf")]
+
+
+def test_a_shipped_model_is_chosen_by_its_name(ops, file):
+    assert ops.use_model(model="sio2") == {"FINISHED"} and state.model_of(home()).name == "sio2"
+    assert ops.use_model(model="RUN") == {"FINISHED"} and state.model_of(home()) is None
+
+
 def test_a_tuned_result_stays_in_the_file(ops, result, file):
     out, _ = result
     home().nanosynth.threshold = 0.3
@@ -319,7 +336,7 @@ def test_a_tuned_result_stays_in_the_file(ops, result, file):
 
 
 def test_without_results_the_buttons_are_grey(ops, file):
-    names = "show_result tune_segmentation pick_particle click_particles export_results show_training show_epoch step_epoch mark_epoch select_epoch"
+    names = "show_result tune_segmentation pick_particle click_particles export_results write_report show_training show_epoch step_epoch mark_epoch select_epoch"
     for name in (*names.split(), "show_reference", "cancel_job"):
         assert not getattr(ops, name).poll(), name
 
