@@ -119,8 +119,8 @@ def frame(context):
     size = item.empty_display_size
     for space in (area.spaces.active for area in context.screen.areas if area.type == "VIEW_3D"):
         if space.region_3d.view_perspective == "ORTHO":
-            space.region_3d.view_distance = 1.6 * size
-            space.region_3d.view_location = (0.15 * size, 0.0, 0.0)
+            space.region_3d.view_distance = 1.15 * size
+            space.region_3d.view_location = (0.25 * size, 0.0, 0.0)
             space.clip_end = max(space.clip_end, 4 * size)
 
 

@@ -9,11 +9,11 @@ import bpy
 from .. import __version__, properties
 from ..doctor import examine
 from ..errors import NanosynthError
-from ..operators import light, lines, preview, profiles, state, templates
+from ..operators import jobs, light, lines, preview, profiles, state, templates
 from ..operators.base import perhaps
 from ..synth.recipe import Arrangement, Camera, Degradation, Dirt, Light, Shader, Size, Substrate, Template
 from . import plots
-from .common import DONE, READY, WAITING, Step, fields, note, reading, sentence
+from .common import DONE, READY, WAITING, Step, ending, fields, note, progress, reading, sentence
 
 
 @functools.cache
@@ -103,8 +103,9 @@ class TemplateList(bpy.types.UIList):
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_property, index):
         total = sum(template.weight for template in data.templates)
-        row = layout.row(align=True)
+        row = layout.split(factor=0.5, align=True)
         row.prop(item, "name", text="", emboss=False, icon="MESH_UVSPHERE" if "sphere" in item.shape else "MESH_DATA")
+        row = row.row(align=True)
         row.label(text=f"{item.size.median:.4g} nm")
         row.label(text=f"{item.weight / total:.0%}" if total else "")
 
@@ -276,6 +277,37 @@ class Profile(bpy.types.Panel):
             note(layout, "Draw a line over the reference and one over the preview, then plot the intensities along them together.", "INFO")
 
 
+class Match(bpy.types.Panel):
+    """The recipe's ranges estimated from the references."""
+
+    bl_idname = "NANOSYNTH_PT_match"
+    bl_label = "Match to References"
+    bl_parent_id = Look.bl_idname
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Nanosynth"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        layout, scene = self.layout, state.home(context)
+        layout.use_property_split, layout.use_property_decorate = True, False
+        job = jobs.RUNNING.get("match")
+        if not progress(layout, job):
+            layout.prop(scene.nanosynth_matching, "nm_per_px")
+            row = layout.row()
+            row.scale_y = 1.4
+            row.operator("nanosynth.match_references", icon="EYEDROPPER")
+            ending(layout, job, "The recipe is as it was.")
+        row = layout.row(align=True)
+        row.operator("nanosynth.show_match", text="Before, After", icon="IMAGE_DATA")
+        row.operator("nanosynth.undo_match", icon="LOOP_BACK")
+        looks = len(scene.nanosynth_recipe.looks)
+        if looks:
+            note(layout, f"{looks} look{'s' if looks > 1 else ''} of references take the place of shader, substrate, light, arrangement, dirt and degradation.", "INFO")
+            row = layout.row()
+            row.operator("nanosynth.drop_looks", icon="X")
+
+
 class Scene(Section):
     bl_idname = "NANOSYNTH_PT_scene"
     bl_label = "Scene"
@@ -336,6 +368,7 @@ PANELS = (
     Look,
     *_parts(Look, ("shader", Shader), ("substrate", Substrate), ("light", Light), ("degradation", Degradation)),
     Profile,
+    Match,
     Scene,
     *_parts(Scene, ("arrangement", Arrangement), ("dirt", Dirt), ("camera", Camera)),
 )
