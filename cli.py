@@ -23,7 +23,7 @@ from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-NEEDS = {"generate": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib", "compare": "keras", "cross-validate": "keras"}
+NEEDS = {"generate": "bpy", "match": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib", "compare": "keras", "cross-validate": "keras"}
 HIDDEN = ("worker", "painter", "environment", "previewer")
 """Verbs by which Nanosynth calls itself; not for people."""
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "sklearn", "keras", "tensorflow")
@@ -191,6 +191,19 @@ def add_scale(add, doc):
     """The two flags by which the scale is stated."""
     add("--nm-per-px", type=float, metavar="X", help=doc)
     add("--scale-file", type=Path, metavar="FILE", help="CSV file with the columns image and nm_per_px: the same, image by image")
+
+
+def match(arguments, reporter):
+    from .fields import from_dict
+    from .jobs.child import private_stdout
+    from .learn.match import MatchOptions, match
+
+    messages = private_stdout()  # Blender prints
+    if arguments.json:
+        reporter.stream = messages
+    else:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    match(arguments.recipe, arguments.references, arguments.out, from_dict(MatchOptions, given(arguments, MatchOptions)), reporter=reporter)
 
 
 def worker(arguments, reporter):
@@ -607,6 +620,20 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         from .learn.compare import CompareOptions
 
         add_flags(add.__self__, CompareOptions)
+
+    add = verb(
+        "match",
+        match,
+        "estimate a recipe's ranges from one to ten reference images without annotation",
+        ["match --recipe sio2 --out matched.toml image1.tif image2.tif", "match --recipe tio2 --nm-per-px 7.3 --out matched.toml folder_of_images"],
+    ).add_argument
+    add("references", type=Path, nargs="+", metavar="IMAGES", help="one to ten reference images, or folders of them")
+    add("--recipe", required=True, metavar="FILE", help="recipe to begin with, or the name of a preset")
+    add("--out", type=Path, required=True, metavar="FILE.toml", help="the matched recipe; beside it the one before, the numbers and a picture")
+    if chosen == "match":
+        from .learn.match import MatchOptions
+
+        add_flags(add.__self__, MatchOptions)
 
     hidden = verbs.add_parser("worker", parents=[common])  # without help text it is not listed
     hidden.add_argument("--out", type=Path, required=True)

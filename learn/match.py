@@ -206,40 +206,38 @@ def arranged(recipe: Recipe, how: dict) -> object:
     )
 
 
+def quick_passes(recipe: Recipe, reference: Reference, nm_per_px: float, options: MatchOptions, index: int):
+    """Render the passes of a small field with particles of the reference's size, arranged as its are."""
+    from ..synth.passes import render_passes
+    from ..synth.sampling import sample_scene
+    from ..synth.scene import build_scene
+    from ..synth.templates import load_shapes
+
+    px = int(np.clip(round(3.5 * reference.layout["diameter_px"]), 0.75 * options.field_px, 1.5 * options.field_px))
+    how = arranged(recipe, {**reference.layout, "coverage": float(np.clip(reference.layout["coverage"], 0.2, 0.6))})
+    quick = dataclasses.replace(
+        recipe,
+        seed=options.seed,
+        arrangement=dataclasses.replace(how, margin=0.0),
+        camera=dataclasses.replace(recipe.camera, field_of_view=(px * nm_per_px,) * 2),
+    )
+    sample = sample_scene(quick, index, load_shapes(quick))
+    built = build_scene(quick, sample)
+    try:
+        return render_passes(built, sample, px)
+    finally:
+        built.remove()
+
+
 class Bench:
-    """The quick field of one reference: its passes, and the statistics of any look of it."""
+    """The quick field of one reference: the image of any look of it, and its statistics."""
 
-    def __init__(self, recipe: Recipe, reference: Reference, nm_per_px: float, options: MatchOptions, index: int):
-        from ..synth.passes import GRAINS, REACHES, render_passes
-        from ..synth.sampling import sample_scene
-        from ..synth.scene import build_scene
-        from ..synth.templates import load_shapes
-
-        self.reference, self.stacks = reference, {"reaches": REACHES, "grains": GRAINS}
-        self.px = int(np.clip(round(3.5 * reference.layout["diameter_px"]), 0.75 * options.field_px, 1.5 * options.field_px))
-        self.seed = [options.seed, index]
-        view = self.px * nm_per_px
-        how = arranged(recipe, {**reference.layout, "coverage": float(np.clip(reference.layout["coverage"], 0.2, 0.6))})
-        quick = dataclasses.replace(
-            recipe,
-            seed=options.seed,
-            looks=[],
-            arrangement=dataclasses.replace(how, margin=0.0),
-            camera=dataclasses.replace(recipe.camera, field_of_view=(view, view)),
-        )
-        shapes = load_shapes(quick)
-        sample = sample_scene(quick, index, shapes)
-        built = build_scene(quick, sample)
-        try:
-            self.passes = render_passes(built, sample, self.px)
-        finally:
-            built.remove()
-        radius = reference.outline.radius_px
-        self.outline = Outline.of(self.passes.instances, radius_px=radius)
-        self.sizes = {"radius": radius * nm_per_px, "pixel": nm_per_px}
-        # The direction from which particles look lit.
-        gx, gy = np.nan_to_num(reference.statistics[-2:])
-        self.azimuth = float(np.degrees(np.arctan2(gy, gx)) % 360)
+    def __init__(self, reference: Reference, passes, nm_per_px: float, seed):
+        self.reference, self.passes, self.seed, self.px = reference, passes, seed, len(passes.instances)
+        self.outline = Outline.of(passes.instances, radius_px=reference.outline.radius_px)
+        self.sizes = {"radius": reference.outline.radius_px * nm_per_px, "pixel": nm_per_px}
+        right, up = np.nan_to_num(reference.statistics[-2:])  # the direction from which particles look lit
+        self.azimuth = float(np.degrees(np.arctan2(up, right)) % 360)
         self.seen = reference.statistics
 
     def drawn(self, places) -> dict:
@@ -256,7 +254,7 @@ class Bench:
         """The look as an image, float (px, px) in [0, 1]; the random draws are always the same."""
         drawn = self.drawn(places)
         textures, noises = (np.random.default_rng(s) for s in np.random.SeedSequence(self.seed).spawn(2))
-        photo = shade(self.passes, drawn["shader"], drawn["substrate"], drawn["light"], textures, **self.stacks)
+        photo = shade(self.passes, drawn["shader"], drawn["substrate"], drawn["light"], textures)
         # The passes are of pixels' centres; a render's filter is about as wide as this.
         chain = {**drawn["degradation"], "blur": float(np.hypot(drawn["degradation"]["blur"], FILTER_PX))}
         return degrade(photo, chain, self.px, noises).astype(np.float32) / 255
@@ -319,14 +317,17 @@ def fit(bench: Bench, before: np.ndarray | None, options: MatchOptions, step) ->
 
     first = bench.start()
 
-    def off(places):
+    def off(shifted):
         step()
+        places = shifted - 1
         return np.concatenate([bench.residuals(places), PULL * (places - first) / 0.25])
 
     # Trust-region least squares with bounds: the statistics change smoothly with the knobs while the
-    # random draws stay the same, and one step of it costs a picture for each knob.
-    found = least_squares(off, first, bounds=(0, 1), diff_step=0.04, loss="soft_l1", f_scale=2.0, max_nfev=options.steps)
-    return Fit(found.x, bench.azimuth, _size(before), _size(bench.residuals(found.x)))
+    # random draws stay the same, and one step costs a picture for each knob. Places are shifted to
+    # 1..2, because the steps of its differences are relative.
+    found = least_squares(off, first + 1, bounds=(1, 2), diff_step=0.03, loss="soft_l1", f_scale=2.0, max_nfev=options.steps)
+    places = found.x - 1
+    return Fit(places, bench.azimuth, _size(before), _size(bench.residuals(places)))
 
 
 def _size(residuals):
@@ -365,7 +366,8 @@ def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px
         spec = bounds[knob.name]
         ends = (knob.value(float(np.clip(p, 0, 1)), sizes) for p in (u - width, u + width))
         sections[section][field] = tuple(float(np.clip(e, spec.low, spec.high)) for e in ends)
-    sections["light"]["azimuth"] = (found.azimuth - 20, found.azimuth + 20)
+    turn = 20 if np.hypot(*np.nan_to_num(reference.statistics[-2:])) > 1 else 180  # no direction is told where none just matters
+    sections["light"]["azimuth"] = (found.azimuth - turn, found.azimuth + turn)
     sections["substrate"] |= {
         "relief_size": (0.6 * RELIEF_PX * nm_per_px, 1.7 * RELIEF_PX * nm_per_px),
         "charging": (0.0, 0.0),
@@ -467,7 +469,7 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
 
     fits, sized_recipe = [], sized(plain, median, float(np.clip(np.median([r.layout["spread"] for r in known]), 1.03, 1.7)))
     for number_, (reference, nm) in enumerate(zip(known, nm_per_px)):
-        bench = Bench(sized_recipe, reference, nm, options, number_)
+        bench = Bench(reference, quick_passes(sized_recipe, reference, nm, options, number_), nm, [options.seed, number_])
         found = fit(bench, untuned(bench, plain), options, step)
         found.rough = layout(rough_outline(bench.image(found.places)))
         fits.append(found)

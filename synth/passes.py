@@ -14,11 +14,8 @@ from .materials import new_material
 from .recipe import NM_PER_UNIT
 from .render import render_centres, render_label
 from .scene import BuiltScene
+from .shading import GRAINS, REACHES
 
-REACHES = (0.7, 3.5)
-"""Reaches of the shadowing, in median radii, between which `shading` interpolates."""
-GRAINS = (0.06, 0.18, 0.5)
-"""The same of the surface texture's size, in particle radii."""
 SHADOW_SAMPLES = 24
 
 

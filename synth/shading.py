@@ -13,16 +13,20 @@ from .substrate import relief, texture
 
 PEAK = 0.541
 """As `materials.PEAK`; that module needs Blender."""
+REACHES = (0.7, 3.5)
+"""Reaches of the shadowing, in median radii, of which passes are rendered."""
+GRAINS = (0.06, 0.18, 0.5)
+"""The same of the surface texture's size, in particle radii."""
 
 
-def _between(stack, at, places):
+def _between(at, places):
     """Weights by which neighbouring members of a stack are mixed: log-linear in `at`, clipped at the ends."""
     position = np.interp(np.log(at), np.log(places), np.arange(len(places)))
     low = min(int(position), len(places) - 2)
     return low, position - low
 
 
-def shade(passes, shader: dict, substrate: dict, light: dict, rng: np.random.Generator, *, reaches, grains) -> np.ndarray:
+def shade(passes, shader: dict, substrate: dict, light: dict, rng: np.random.Generator) -> np.ndarray:
     """The clean picture that `render.render_photo` would give, nearly.
 
     Parameters
@@ -32,8 +36,6 @@ def shade(passes, shader: dict, substrate: dict, light: dict, rng: np.random.Gen
         Values drawn for the recipe's sections, as in `SceneSample.drawn`.
     rng : numpy.random.Generator
         For the substrate's texture.
-    reaches, grains : sequence of float
-        `passes.REACHES` and `passes.GRAINS`.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def shade(passes, shader: dict, substrate: dict, light: dict, rng: np.random.Gen
     table, size = passes.particles, passes.instances.shape[0]
     on = passes.instances > 0
     at = passes.instances[on].astype(int) - 1
-    low, share = _between(passes.openness, shader["shadow_reach"], reaches)
+    low, share = _between(shader["shadow_reach"], REACHES)
     open_ = (1 - share) * passes.openness[..., low] + share * passes.openness[..., low + 1]
     power = shader["shadowing"]
     collected = 1 + min(power, 1.0) * (open_ ** max(power, 1.0) - 1)
@@ -62,7 +64,7 @@ def shade(passes, shader: dict, substrate: dict, light: dict, rng: np.random.Gen
     if on.any():
         radius = table["radius_nm"].astype(np.float32)[at]
         varied = np.maximum(1 + shader["variation"] * table["deviation"], LEAST_BRIGHT) * table["material"]
-        low, share = _between(passes.texture, shader["grain"], grains)
+        low, share = _between(shader["grain"], GRAINS)
         # Mixed so that the contrast stays the same.
         bumps = np.cos(share * np.pi / 2) * passes.texture[on, low] + np.sin(share * np.pi / 2) * passes.texture[on, low + 1]
         look = shader["base"] * varied.astype(np.float32)[at] * (1 + shader["roughness"] * bumps) * collected[on]
