@@ -336,12 +336,13 @@ def separate_as_paper(probability, choice: str, *, threshold=0.51, nm_per_px=Non
 
 
 def separate(
-    probability, *, threshold=0.51, min_area_px=0.0, dynamic_px=1.0, dynamic_share=0.1, max_hole_px=None, grow_px=0.0
+    probability, *, threshold=0.51, min_area_px=0.0, dynamic_px=1.0, dynamic_share=0.1, max_hole_px=None, grow_px=0.0, outline=None
 ) -> np.ndarray:
     """From the network's output to one label for each particle.
 
     Threshold, fill small holes, area opening, Euclidean distance, watershed with
-    shallow basins merged, growth into the gaps between particles.
+    shallow basins merged, growth into the gaps between particles and out to a
+    lower probability.
 
     Parameters
     ----------
@@ -364,6 +365,10 @@ def separate(
         The radius by which the training label opens the border between touching
         particles. So much of a gap between two instances is given back to the
         nearer one; free edges stay where they are.
+    outline : float, optional
+        Particles grow at last into what is around them down to this probability
+        (a second, lower threshold; `threshold` by default). A network that was trained
+        to keep touching particles apart is too careful at their outlines.
 
     Returns
     -------
@@ -379,6 +384,9 @@ def separate(
     labels = split(mask, distance, depth=dynamic_px, share=dynamic_share)
     if grow_px > 0:
         labels = _close_gaps(labels, grow_px)
+    if outline is not None and outline < threshold:
+        probability = np.asarray(probability)
+        labels = watershed(-probability, labels, mask=(probability > outline) | (labels > 0))
     return raster_order(_fill_enclosed(labels))
 
 

@@ -50,6 +50,9 @@ class SegmentationOptions:
     threshold: float = number(
         0.0, "Probability above which a pixel belongs to a particle. 0: the threshold of the training.", low=0.0, high=1.0
     )
+    outline: float = number(
+        0.5, "Probability down to which the particles found grow at their outlines, as a share of the threshold. 1: no growth.", low=0.01, high=1.0
+    )
     min_area: float = number(0.04, "Smaller particles are left out: share of the area of the trained median particle.", low=0.0, high=10.0)
     min_area_nm2: float = number(0.0, "The same as an area. 0: use the share.", unit="nm2", low=0.0, high=1e12)
     dynamic_share: float = number(
@@ -160,9 +163,7 @@ def segment(model: Model, micrograph: Micrograph, options: SegmentationOptions |
         warnings.append("no particles were found")
     warnings += scale.doubts
 
-    agreed = _agreeing(probability, labels, threshold)
-    mask = resize(agreed, pixels.shape) > threshold
-    labels = enlarge_labels(labels, mask)
+    labels = enlarge_labels(labels, outlined(probability, labels, options.outline * threshold, pixels.shape))
     probability = resize(probability, pixels.shape)
     if options.postprocess != "relative":
         mode = "morpholibj" if options.exact else "fast"
@@ -217,16 +218,30 @@ def _separated(model, probability, zoom, nm_per_px, threshold, options):
         dynamic_px=dynamic_px,
         dynamic_share=options.dynamic_share,
         grow_px=trained.border_radius_px,
+        outline=options.outline * threshold,
     )
     # The training label took the same width from the free edges.
     return expand_labels(labels, trained.border_radius_px) if trained.border_outline else labels
 
 
-def _agreeing(probability, labels, threshold):
-    """The probability, changed where opening and growing have changed its verdict, so that it can be resized and thresholded."""
-    agreed = np.where(labels > 0, np.maximum(probability, threshold + 0.25 * (1 - threshold)), probability)
-    agreed[(labels == 0) & (probability > threshold)] = 0
-    return agreed
+def outlined(probability: np.ndarray, labels: np.ndarray, level: float, shape) -> np.ndarray:
+    """The particles' mask in an image of another size, its outline where the probability crosses the level.
+
+    Parameters
+    ----------
+    probability : ndarray (h, w), float32
+    labels : ndarray (h, w), int32
+        What was found in it; where opening and growing changed the verdict, the labels hold.
+    level : float
+    shape : (H, W)
+
+    Returns
+    -------
+    ndarray (H, W), bool
+    """
+    agreed = np.where(labels > 0, np.maximum(probability, level + 0.25 * (1 - level)), probability)
+    agreed[(labels == 0) & (probability > level)] = 0
+    return resize(agreed, shape) > level
 
 
 def enlarge_labels(labels: np.ndarray, mask: np.ndarray, rows_at_once: int = 256) -> np.ndarray:

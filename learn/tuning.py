@@ -16,7 +16,7 @@ from .particles import measure
 from .postprocess import separate
 from .run import Run
 from .scale import resize
-from .segmentation import enlarge_labels
+from .segmentation import enlarge_labels, outlined
 from .settings import TrainingSettings
 
 
@@ -44,13 +44,13 @@ class Stored:
     settings: TrainingSettings
 
     def separate(
-        self, *, threshold: float, min_area: float, dynamic_share: float, dynamic: float, longest_px: int | None = None
+        self, *, threshold: float, min_area: float, dynamic_share: float, dynamic: float, outline: float = 1.0, longest_px: int | None = None
     ) -> np.ndarray:
         """Find the particles anew, at network scale as `segment` does.
 
         Parameters
         ----------
-        threshold, min_area, dynamic_share, dynamic : float
+        threshold, min_area, dynamic_share, dynamic, outline : float
             See `SegmentationOptions`. A threshold of 0 is the training's.
         longest_px : int, optional
             Work and answer in an image with this longest side at most: fast, and coarse.
@@ -75,12 +75,11 @@ class Stored:
             dynamic_px=dynamic * median,
             dynamic_share=dynamic_share,
             grow_px=border,
+            outline=outline * threshold,
         )
         if self.settings.border_outline:
             labels = expand_labels(labels, border)
-        agreed = np.where(labels > 0, np.maximum(small, threshold + 0.25 * (1 - threshold)), small)
-        agreed[(labels == 0) & (small > threshold)] = 0
-        return enlarge_labels(labels, resize(agreed, shape) > threshold)
+        return enlarge_labels(labels, outlined(small, labels, outline * threshold, shape))
 
     def measure(self, labels: np.ndarray) -> dict:
         """The particle table; see `particles.measure`."""

@@ -200,3 +200,20 @@ def test_nothing_and_everything():
     assert (postprocess.separate(np.ones((40, 40))) == 1).all()
     assert (postprocess.separate(np.ones((40, 40)), min_area_px=50) == 1).all()
     assert postprocess.separate(np.ones((40, 40)), min_area_px=2000).max() == 0
+
+
+def test_particles_grow_to_the_outline_and_keep_apart():
+    separate = postprocess.separate
+    y, x = np.mgrid[:60, :100]
+    probability = np.zeros((60, 100))
+    for centre in (30, 62):
+        probability = np.maximum(probability, np.clip(1.4 - np.hypot(y - 30, x - centre) / 16, 0, 1))
+    plain = separate(probability, threshold=0.6, dynamic_share=0.05)
+    grown = separate(probability, threshold=0.6, dynamic_share=0.05, outline=0.3)
+    assert plain.max() == grown.max() == 2
+    assert not (grown[plain > 0] != plain[plain > 0]).any()
+    np.testing.assert_array_equal(grown > 0, probability > 0.3)
+    # They meet in the middle between them.
+    meeting = grown[30, 30:63]
+    assert (meeting > 0).all() and abs((meeting == meeting[0]).sum() - 16.5) <= 1
+    np.testing.assert_array_equal(separate(probability, threshold=0.6, outline=0.6), separate(probability, threshold=0.6))
