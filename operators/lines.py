@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import NanosynthError
 from ..learn.profiles import checked_length
-from . import pictures, preview, state
+from . import jobs, pictures, preview, state
 from .base import Action
 
 TARGETS = {"scale": (1.0, 0.85, 0.1, 1.0), "reference": (0.95, 0.5, 0.15, 1.0), "preview": (0.2, 0.6, 1.0, 1.0)}
@@ -156,7 +156,7 @@ class DrawLine(Action):
 
     def act(self, context):
         put(state.home(context), self.target, self.start, self.end)
-        tag(context)
+        jobs.redraw()
 
     def invoke(self, context, event):
         if bpy.app.background:
@@ -209,7 +209,7 @@ class DrawLine(Action):
         self.at_work.pop(self.target, None)
         context.window.cursor_modal_restore()
         context.workspace.status_text_set(None)
-        tag(context)
+        jobs.redraw()
         return answer
 
     def finish(self, context, line):
@@ -219,12 +219,6 @@ class DrawLine(Action):
         if self.target == "scale" and answer == {"FINISHED"}:
             bpy.ops.nanosynth.set_scale("INVOKE_DEFAULT")
         return answer
-
-
-def tag(context):
-    """Draw the image editors anew."""
-    for area in pictures.editors(context) if not bpy.app.background else ():
-        area.tag_redraw()
 
 
 def begin():

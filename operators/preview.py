@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import NanosynthError
 from ..fields import to_dict
 from ..jobs.process import Child, host_command
-from . import pictures, state, templates
+from . import jobs, pictures, state, templates
 from .base import Action
 
 IMAGE = "Nanosynth preview"
@@ -132,7 +132,7 @@ def step(scene):
     """One look at the answers and at the panels."""
     changed = _hear()
     if not Live.on:  # the process has died
-        _redraw()
+        jobs.redraw()
         return
     try:
         order = order_of(scene)
@@ -147,7 +147,7 @@ def step(scene):
         changed |= Live.error != str(error)
         Live.error = str(error)
     if changed:
-        _redraw()
+        jobs.redraw()
 
 
 def _hear() -> bool:
@@ -198,14 +198,6 @@ def show(in_editor: bool = False):
     scene = scene_in_view()
     if not scene.nanosynth_tuning.own_light and Live.picture["number"] == Live.number:
         scene.nanosynth_tuning.take(Live.picture["light"])
-
-
-def _redraw():
-    for manager in bpy.data.window_managers:
-        for window in manager.windows:
-            for area in window.screen.areas:
-                if area.type in {"VIEW_3D", "IMAGE_EDITOR"}:
-                    area.tag_redraw()
 
 
 def status() -> str:
@@ -267,7 +259,7 @@ class StopPreview(Action):
 
     def act(self, context):
         end()
-        _redraw()
+        jobs.redraw()
 
 
 class ShowPreview(Action):

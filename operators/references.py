@@ -10,7 +10,7 @@ from ..errors import NanosynthError
 from ..fields import canonical
 from ..learn.images import SUFFIXES, list_images, read_micrograph
 from ..learn.scalebar import find_bar
-from . import lines, pictures, state
+from . import jobs, lines, pictures, state
 from .base import RELATIVE, Action
 
 
@@ -154,7 +154,7 @@ class SetScale(Action):
         reference, length_px = lines.chosen_reference(scene), _scale_px(scene)
         reference.nm_per_px = canonical(self.length_nm / length_px)
         reference.scale_source = f"line drawn by the user, {length_px:.4g} px for {self.length_nm:g} nm"
-        lines.tag(context)
+        jobs.redraw()
         show(context, scene)
         self.report({"INFO"}, f"{reference.name}: {reference.nm_per_px:.4g} nm per pixel")
 
@@ -188,7 +188,7 @@ class FindScaleBar(Action):
             raise NanosynthError(f"{reference.name}: no scale bar was found.", "Draw a line over it yourself.")
         middle = (bar.top + bar.bottom) / 2
         lines.put(scene, "scale", (bar.left, middle), (bar.right, middle))
-        lines.tag(context)
+        jobs.redraw()
         show(context, scene)
         self.report({"INFO"}, f"{reference.name}: a scale bar of {bar.length_px:.4g} px")
 
