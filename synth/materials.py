@@ -160,20 +160,23 @@ def se_yield_group() -> bpy.types.NodeTree:
     own = nodes.add("SeparateColor", {"Color": this.outputs["Color"]})
     radius = nodes.math("MAXIMUM", own.outputs["Green"], 1e-3)
 
+    # What an input of 0 makes pointless (texture, roughness, core) is multiplied by it before 1 is
+    # added: Cycles then leaves its nodes out.
+
     # The texture is fixed to the particle; each has its own piece of it.
     place = nodes.add("TexCoord").outputs["Object"]
     piece = nodes.add("VectorMath", {0: place, 1: nodes.math("MULTIPLY", this.outputs["Object Index"], 7.13)}, operation="ADD")
     scale = nodes.math("DIVIDE", 1.0, given["Texture grain"])
     noise = nodes.add("TexNoise", {"Vector": piece.outputs[0], "Scale": scale, "Detail": 4.0, "Roughness": 0.65})
     spread = nodes.math("MULTIPLY_ADD", noise.outputs[0], 4.0, -2.0)
-    texture = nodes.math("MULTIPLY_ADD", spread, given["Surface texture"], 1.0)
+    texture = nodes.math("ADD", nodes.math("MULTIPLY", spread, given["Surface texture"]), 1.0)
 
     # A rough surface: the texture tilts the normal, and the tilt's yield shows it.
     geometry = nodes.add("NewGeometry")
     push = nodes.add("VectorMath", {0: noise.outputs["Color"], 1: (0.5, 0.5, 0.5)}, operation="SUBTRACT")
-    push = nodes.add(
-        "VectorMath", {0: push.outputs[0], "Scale": nodes.math("MULTIPLY", given["Surface roughness"], 8.0)}, operation="SCALE"
-    )
+    strength = nodes.math("MULTIPLY", given["Surface roughness"], 8.0)
+    strength = nodes.add("CombineXYZ", {0: strength, 1: strength, 2: strength}).outputs[0]
+    push = nodes.add("VectorMath", {0: push.outputs[0], 1: strength}, operation="MULTIPLY")
     tilted = nodes.add("VectorMath", {0: geometry.outputs["Normal"], 1: push.outputs[0]}, operation="ADD")
     normal = nodes.add("VectorMath", {0: tilted.outputs[0]}, operation="NORMALIZE").outputs[0]
 
@@ -183,7 +186,7 @@ def se_yield_group() -> bpy.types.NodeTree:
     least = nodes.math("DIVIDE", given["Edge width"], nodes.math("MULTIPLY", radius, 2.0))
     least = nodes.math("MINIMUM", nodes.math("DIVIDE", nodes.math("SQRT", least), PEAK), 1.0)
     cosine = nodes.math("MAXIMUM", nodes.math("ABSOLUTE", facing.outputs["Value"]), least)
-    gain = nodes.math("SUBTRACT", nodes.math("POWER", nodes.math("DIVIDE", 1.0, cosine), given["Edge exponent"]), 1.0)
+    gain = nodes.math("SUBTRACT", nodes.math("POWER", cosine, nodes.math("MULTIPLY", given["Edge exponent"], -1.0)), 1.0)
     tilt = nodes.math("MULTIPLY_ADD", gain, given["Edge brightness"], 1.0)
 
     # A core shows through its shell by the length of the beam's way through it.
@@ -193,7 +196,8 @@ def se_yield_group() -> bpy.types.NodeTree:
     core = nodes.math("MULTIPLY", nodes.math("MULTIPLY", radius, 1.0 / NM_PER_UNIT), given["Core radius"])
     inside = nodes.math("POWER", nodes.math("DIVIDE", aside, nodes.math("MAXIMUM", core, 1e-6)), 2.0)
     chord = nodes.math("SQRT", nodes.math("MAXIMUM", nodes.math("SUBTRACT", 1.0, inside), 0.0))
-    texture = nodes.math("MULTIPLY", texture, nodes.math("MULTIPLY_ADD", chord, given["Core contrast"], 1.0))
+    core = nodes.math("ADD", nodes.math("MULTIPLY", chord, given["Core contrast"]), 1.0)
+    texture = nodes.math("MULTIPLY", texture, core)
 
     deviation = nodes.math("SUBTRACT", own.outputs["Red"], DEVIATIONS)
     varied = nodes.math("MAXIMUM", nodes.math("MULTIPLY_ADD", deviation, given["Per-particle variation"], 1.0), LEAST_BRIGHT)
