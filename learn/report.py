@@ -7,6 +7,7 @@ from the folders that the verbs write (`docs/architecture.md`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -864,11 +865,16 @@ def model_blocks(folder, record, *, several):
     if trained:
         import tomli_w
 
-        blocks.append(Listing(f"Training settings of the model{of}", tomli_w.dumps(trained["settings"])))
+        blocks.append(Listing(f"Training settings of the model{of}", compact(tomli_w.dumps(trained["settings"]))))
     if model.get("recipe"):
-        blocks.append(Listing(f"Recipe the model{of} was trained on", model["recipe"]))
+        blocks.append(Listing(f"Recipe the model{of} was trained on", compact(model["recipe"])))
     return blocks
 
 
 def read_text(path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return compact(path.read_text(encoding="utf-8")) if path.is_file() else ""
+
+
+def compact(toml: str) -> str:
+    """TOML with the lists of plain values on one line each."""
+    return re.sub(r"\[\n([^\[\]{}]*?),?\n\]", lambda found: "[" + " ".join(found[1].split()) + "]", toml)
