@@ -125,7 +125,34 @@ def burnt_in(pixels) -> np.ndarray:
             columns = np.clip(columns + box[1].start - 3, 0, width - 1)
             if np.abs(np.median(pixels[rows, columns]) - pixels[box][own].mean()) > 0.35:
                 found[box] |= own
+    found |= _lettering(pixels, side)
     return ndimage.binary_dilation(found, iterations=max(3, side // 64))
+
+
+def _lettering(pixels, side):
+    """Lines of grey or blurred letters: four or more small parts that stand out alike, side by side near the upper or lower border."""
+    height = pixels.shape[0]
+    beyond = pixels - ndimage.uniform_filter(pixels, max(15, side // 16))
+    found = np.zeros(pixels.shape, bool)
+    for apart in (beyond > 0.25, beyond < -0.25):
+        parts, _ = ndimage.label(apart, np.ones((3, 3)))
+        boxes = [box for box in ndimage.find_objects(parts) if _letter(box, side, height)]
+        for box in boxes:
+            tall = box[0].stop - box[0].start
+            row = [
+                other
+                for other in boxes
+                if abs(other[0].stop - box[0].stop) <= 0.3 * tall + 1 and abs(other[0].stop - other[0].start - tall) <= 0.5 * tall
+            ]
+            if len(row) >= 4:
+                found[box] = True
+    return found
+
+
+def _letter(box, side, height):
+    tall, wide = (s.stop - s.start for s in box)
+    near = min(box[0].start, height - box[0].stop) < LETTER_SHARE * side
+    return near and 4 <= tall <= 0.06 * side and wide <= 2.5 * tall
 
 
 def rough_outline(pixels) -> Outline:
@@ -239,7 +266,7 @@ def appearance(pixels, outline: Outline) -> tuple[np.ndarray, list[str]]:
             # Robust and plain spread: their ratio tells sparse ridges from even texture.
             add(name, np.nan if few else np.log(np.std(values) + 1e-3), 0.12)
             if k in (1, 2, 3):
-                add(f"{name} peaks", np.nan if few else np.log((np.percentile(np.abs(values), 99) + 1e-3) / (np.std(values) + 1e-3)), 0.15)
+                add(f"{name} peaks", np.nan if few else np.log((np.percentile(np.abs(values), 99) + 1e-3) / (np.std(values) + 1e-3)), 0.3)
         if k == 0:
             add("noise grain", [np.nan, np.nan] if bare[0].size < 100 else _neighbours(band, bare), 0.1)
     middle = blurred[1][outline.inner]

@@ -80,7 +80,7 @@ KNOBS = (
     Knob("substrate.texture", 0.0, 0.6),
     Knob("substrate.grain", 2.0, 60.0, True, "pixel"),
     Knob("substrate.slope", 0.3, 2.2),
-    Knob("substrate.relief", 0.0, 0.6),
+    Knob("substrate.relief", 0.0, 0.3),
     Knob("degradation.blur", 0.0, 2.5),
     Knob("degradation.noise", 0.0, 0.2),
     Knob("degradation.noise_grain", 0.0, 1.5),
