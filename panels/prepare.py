@@ -92,7 +92,7 @@ class References(Step):
         column.operator("nanosynth.show_reference", text="", icon="HIDE_OFF")
         reference = window.references[min(window.reference_index, len(window.references) - 1)]
         layout.prop(reference, "nm_per_px", text="Pixel size (nm)")
-        note(layout, sentence(reference.scale_source), "CHECKMARK" if reference.nm_per_px else "INFO")
+        note(layout, sentence(reference.scale_source.removeprefix("none: ")), "CHECKMARK" if reference.nm_per_px else "INFO")
         row = layout.row(align=True)
         row.operator("nanosynth.find_scale_bar", icon="VIEWZOOM")
         row.operator("nanosynth.draw_line", text="Draw over Bar", icon="GREASEPENCIL").target = "scale"
