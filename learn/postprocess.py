@@ -336,7 +336,16 @@ def separate_as_paper(probability, choice: str, *, threshold=0.51, nm_per_px=Non
 
 
 def separate(
-    probability, *, threshold=0.51, min_area_px=0.0, dynamic_px=1.0, dynamic_share=0.1, max_hole_px=None, grow_px=0.0, outline=None
+    probability,
+    *,
+    threshold=0.51,
+    min_area_px=0.0,
+    dynamic_px=1.0,
+    dynamic_share=0.1,
+    max_hole_px=None,
+    grow_px=0.0,
+    outline=None,
+    confidence=0.0,
 ) -> np.ndarray:
     """From the network's output to one label for each particle.
 
@@ -369,6 +378,8 @@ def separate(
         Particles grow at last into what is around them down to this probability
         (a second, lower threshold; `threshold` by default). A network that was trained
         to keep touching particles apart is too careful at their outlines.
+    confidence : float
+        Particles whose mean probability is below it are dropped at last.
 
     Returns
     -------
@@ -387,7 +398,11 @@ def separate(
     if outline is not None and outline < threshold:
         probability = np.asarray(probability)
         labels = watershed(-probability, labels, mask=(probability > outline) | (labels > 0))
-    return raster_order(_fill_enclosed(labels))
+    labels = _fill_enclosed(labels)
+    if confidence > 0:
+        mean = ndimage.mean(probability, labels, np.arange(labels.max() + 1))
+        labels = np.where(mean[labels] >= confidence, labels, 0)
+    return raster_order(labels)
 
 
 def _close_gaps(labels, radius):

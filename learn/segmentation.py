@@ -51,8 +51,9 @@ class SegmentationOptions:
         0.0, "Probability above which a pixel belongs to a particle. 0: the threshold of the training.", low=0.0, high=1.0
     )
     outline: float = number(
-        0.5, "Probability down to which the particles found grow at their outlines, as a share of the threshold. 1: no growth.", low=0.01, high=1.0
+        0.6, "Probability down to which the particles found grow at their outlines, as a share of the threshold. 1: no growth.", low=0.01, high=1.0
     )
+    min_confidence: float = number(0.6, "Particles whose mean probability is below this are left out.", low=0.0, high=1.0)
     min_area: float = number(0.04, "Smaller particles are left out: share of the area of the trained median particle.", low=0.0, high=10.0)
     min_area_nm2: float = number(0.0, "The same as an area. 0: use the share.", unit="nm2", low=0.0, high=1e12)
     dynamic_share: float = number(
@@ -219,6 +220,7 @@ def _separated(model, probability, zoom, nm_per_px, threshold, options):
         dynamic_share=options.dynamic_share,
         grow_px=trained.border_radius_px,
         outline=options.outline * threshold,
+        confidence=options.min_confidence,
     )
     # The training label took the same width from the free edges.
     return expand_labels(labels, trained.border_radius_px) if trained.border_outline else labels

@@ -9,14 +9,14 @@ import numpy as np
 from skimage.segmentation import expand_labels
 
 from ..errors import NanosynthError
-from ..fields import from_dict
+from ..fields import default_of, from_dict
 from ..files import read_json
 from .images import Micrograph, read_micrograph
 from .particles import measure
 from .postprocess import separate
 from .run import Run
 from .scale import resize
-from .segmentation import enlarge_labels, outlined
+from .segmentation import SegmentationOptions, enlarge_labels, outlined
 from .settings import TrainingSettings
 
 
@@ -44,13 +44,21 @@ class Stored:
     settings: TrainingSettings
 
     def separate(
-        self, *, threshold: float, min_area: float, dynamic_share: float, dynamic: float, outline: float = 1.0, longest_px: int | None = None
+        self,
+        *,
+        threshold: float,
+        min_area: float,
+        dynamic_share: float,
+        dynamic: float,
+        outline: float = default_of(SegmentationOptions, "outline"),
+        min_confidence: float = default_of(SegmentationOptions, "min_confidence"),
+        longest_px: int | None = None,
     ) -> np.ndarray:
         """Find the particles anew, at network scale as `segment` does.
 
         Parameters
         ----------
-        threshold, min_area, dynamic_share, dynamic, outline : float
+        threshold, min_area, dynamic_share, dynamic, outline, min_confidence : float
             See `SegmentationOptions`. A threshold of 0 is the training's.
         longest_px : int, optional
             Work and answer in an image with this longest side at most: fast, and coarse.
@@ -76,6 +84,7 @@ class Stored:
             dynamic_share=dynamic_share,
             grow_px=border,
             outline=outline * threshold,
+            confidence=min_confidence,
         )
         if self.settings.border_outline:
             labels = expand_labels(labels, border)

@@ -22,7 +22,7 @@ from ..learn.settings import PRESETS as TRAINING_PRESETS
 from ..synth.recipe import Recipe
 from .base import RELATIVE
 
-TUNED = ("threshold", "outline", "min_area", "dynamic_share", "dynamic")
+TUNED = ("threshold", "outline", "min_confidence", "min_area", "dynamic_share", "dynamic")
 """The options of segmenting that can be changed afterwards, on the stored probability."""
 FOLDERS = {"dataset": "//nanosynth/dataset", "run": "//nanosynth/run", "result": "//nanosynth/result"}
 
@@ -55,7 +55,7 @@ def _shares(name):
     default = default_of(SegmentationOptions, name)
     if name == "threshold":
         default = 0.5  # the declaration's 0 means the training's own
-    soft = {"threshold": 1.0, "outline": 1.0, "min_area": 1.0, "dynamic_share": 1.0, "dynamic": 0.3}[name]
+    soft = {"threshold": 1.0, "outline": 1.0, "min_confidence": 1.0, "min_area": 1.0, "dynamic_share": 1.0, "dynamic": 0.3}[name]
     return bpy.props.FloatProperty(
         default=default,
         min=spec.low,
@@ -180,6 +180,7 @@ class Window(bpy.types.PropertyGroup):
     facts: bpy.props.StringProperty(name="Facts", description="What was found in the picture that is shown")
     threshold: _shares("threshold")
     outline: _shares("outline")
+    min_confidence: _shares("min_confidence")
     min_area: _shares("min_area")
     dynamic_share: _shares("dynamic_share")
     dynamic: _shares("dynamic")

@@ -216,4 +216,8 @@ def test_particles_grow_to_the_outline_and_keep_apart():
     # They meet in the middle between them.
     meeting = grown[30, 30:63]
     assert (meeting > 0).all() and abs((meeting == meeting[0]).sum() - 16.5) <= 1
+    faint = probability.copy()
+    faint[:, 46:] *= 0.75
+    assert separate(faint, threshold=0.5, outline=0.3).max() == 2
+    assert separate(faint, threshold=0.5, outline=0.3, confidence=0.6).max() == 1
     np.testing.assert_array_equal(separate(probability, threshold=0.6, outline=0.6), separate(probability, threshold=0.6))
