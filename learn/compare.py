@@ -227,8 +227,7 @@ def refuse_few(kind: Kind, options: CompareOptions):
 
 def middle(of_images: dict) -> dict:
     """The median over images of each curve."""
-    with np.errstate(all="ignore"):
-        return {name: np.nanmedian(values, axis=0) for name, values in of_images.items()}
+    return {name: curves.percentile(values, 50) for name, values in of_images.items()}
 
 
 def compare(

@@ -78,8 +78,7 @@ def curves_picture(path, kinds: dict, medians: dict, record: dict):
     for i, (name, kind) in enumerate(kinds.items()):
         for place, at, curve in ((grey, levels, "histogram"), (edge, distance, "edge_profile"), (power, frequency, "spectrum")):
             values = kind.curves[curve]
-            with np.errstate(all="ignore"):
-                low, high = np.nanpercentile(values, [25, 75], axis=0)
+            low, high = curves.percentile(values, [25, 75])
             place.fill_between(at, low, high, color=COLOURS[name], alpha=0.18, linewidth=0)
             place.plot(at, medians[name][curve], color=COLOURS[name], linewidth=1.6, label=name)
         values = kind.curves["noise"]
@@ -112,7 +111,7 @@ def titled(place, title, x, y, legend=True):
     place.set_axisbelow(True)
     place.spines[["top", "right"]].set_visible(False)
     if legend:
-        place.legend(fontsize=8, frameon=False)
+        place.legend(fontsize=8, frameon=False, loc="upper left" if title.startswith("across") else "upper right")
 
 
 def score_lines(record) -> list[str]:

@@ -6,6 +6,8 @@ median and the spread of their images. Lengths are in px of the images given.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
@@ -92,6 +94,13 @@ def line_profile(patch) -> tuple[int, np.ndarray]:
     low, high = np.percentile(smooth[margin:-margin], [10, 90], axis=1)
     row = int(np.argmax(high - low)) + margin
     return row, values[row]
+
+
+def percentile(values, percent) -> np.ndarray:
+    """The percentile of the images' curves, NaN left out; NaN where all are, as far inside small particles."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanpercentile(values, percent, axis=0)
 
 
 def differences(real: dict, other: dict) -> dict:
