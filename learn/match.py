@@ -367,7 +367,8 @@ def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px
         ends = (knob.value(float(np.clip(p, 0, 1)), sizes) for p in (u - width, u + width))
         sections[section][field] = tuple(float(np.clip(e, spec.low, spec.high)) for e in ends)
     turn = 20 if np.hypot(*np.nan_to_num(reference.statistics[-2:])) > 1 else 180  # no direction is told where none just matters
-    sections["light"]["azimuth"] = (found.azimuth - turn, found.azimuth + turn)
+    azimuth = (found.azimuth + 180) % 360 - 180
+    sections["light"]["azimuth"] = (azimuth - turn, azimuth + turn)
     sections["substrate"] |= {
         "relief_size": (0.6 * RELIEF_PX * nm_per_px, 1.7 * RELIEF_PX * nm_per_px),
         "charging": (0.0, 0.0),

@@ -168,7 +168,7 @@ def test_the_matched_recipe_holds_the_fitted_values_within_bounds(known):
     truth, bench = known
     recipe = read_recipe("sio2")
     references = [bench.reference, Reference(SimpleNamespace(stem="s"), *list(vars(bench.reference).values())[1:])]
-    fits = [Fit(truth, 10.0, 2.0, 1.0), Fit(np.ones(len(KNOBS)), 200.0, 2.0, 1.0)]
+    fits = [Fit(truth, 10.0, 2.0, 1.0), Fit(np.ones(len(KNOBS)), 350.0, 2.0, 1.0)]
     median, nm = scales(recipe, references)
     new = matched(recipe, references, fits, half_widths(fits, MatchOptions()), median, nm, [1.0, 1.0])
     assert len(new.looks) == 2 and new.camera.image_px == 160
