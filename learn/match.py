@@ -25,6 +25,8 @@ from .images import list_images, read_micrograph, write_grey
 
 MOST = 10
 SECTIONS = ("shader", "substrate", "light", "degradation")
+LEAST_CONTRAST = 0.02
+"""Particles must be brighter than the substrate by this, or they are not seen."""
 
 
 @dataclass
@@ -144,7 +146,8 @@ def read_references(paths, options: MatchOptions, reporter) -> list[Reference]:
     for path in files:
         micrograph = read_micrograph(path, nm_per_px=options.nm_per_px or None)
         outline = rough_outline(micrograph.pixels)
-        if not outline.labels.any():
+        on = outline.labels > 0
+        if not on.any() or np.median(micrograph.pixels[on]) - np.median(micrograph.pixels[~on & outline.valid]) < LEAST_CONTRAST:
             reporter.warning(f"{path.name}: no particles stand out from the substrate.", "It is left out.")
             continue
         statistics, _ = appearance(micrograph.pixels, outline)

@@ -103,3 +103,34 @@ def test_an_image_without_particles_is_refused(tmp_path):
     Image.fromarray(np.uint8(np.full((64, 64), 90) + np.eye(64))).save(tmp_path / "empty.png")
     with pytest.raises(NanosynthError, match="stand out"):
         match(small(), [tmp_path / "empty.png"], tmp_path / "m.toml")
+
+
+def test_the_button_matches_and_puts_back(reference, tmp_path):
+    import bpy
+
+    import nanosynth
+    from nanosynth.fields import to_dict
+    from nanosynth.operators import match as button
+    from nanosynth.operators import state
+
+    nanosynth.unregister()
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    nanosynth.register()
+    try:
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "project.blend"))
+        ops, scene = bpy.ops.nanosynth, state.home(bpy.context)
+        assert not ops.match_references.poll() and not ops.undo_match.poll() and not ops.show_match.poll()
+        ops.use_preset(preset="sio2")
+        ops.load_references(filepath=str(reference))
+        before = to_dict(state.recipe_of(scene))
+        assert ops.match_references() == {"FINISHED"}
+        after = state.recipe_of(scene)
+        assert [look.name for look in after.looks] == ["1 reference"] and to_dict(after) != before
+        assert to_dict(after) == to_dict(read_recipe(tmp_path / "nanosynth" / "matched.toml"))
+        assert button.PICTURE in bpy.data.images and ops.show_match() == {"FINISHED"}
+        assert ops.undo_match() == {"FINISHED"}
+        assert to_dict(state.recipe_of(scene)) == before and not ops.undo_match.poll()
+        state.put_recipe(scene, after)
+        assert ops.drop_looks() == {"FINISHED"} and not state.recipe_of(scene).looks
+    finally:
+        nanosynth.unregister()
