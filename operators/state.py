@@ -81,7 +81,7 @@ class Reference(bpy.types.PropertyGroup):
 
 def _detached():
     return bpy.props.BoolProperty(
-        name="Go on without Blender",
+        name="Detached",
         description="The work goes on when Blender is closed; the project shows it again when it is opened. Otherwise it ends with Blender",
         default=False,
     )
@@ -219,7 +219,7 @@ def absolute(path: str, what: str = "path") -> Path:
     if not path:
         raise NanosynthError(f"No folder is chosen for the {what}.", "Choose one in its panel.")
     if path.startswith("//") and not bpy.data.filepath:
-        raise NanosynthError(f"No folder is chosen for the {what}.", "Save the .blend file first, or choose a folder outside it.")
+        raise NanosynthError(f"Save the .blend file first: the {what} is kept beside it.", "Or choose a folder elsewhere.")
     return Path(os.path.normpath(bpy.path.abspath(path)))
 
 

@@ -161,7 +161,7 @@ class Segment(Step):
         column = layout.column()
         column.enabled = not jobs.running("segment")
         row = column.row(align=True)
-        row.prop(window, "model", placeholder="the run of this file")
+        row.prop(window, "model", placeholder="this file's run")
         row.operator_menu_enum("nanosynth.use_model", "model", text="", icon="DOWNARROW_HLT")
         column.prop(window, "result")
         model = state.model_of(scene)

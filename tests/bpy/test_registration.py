@@ -52,7 +52,7 @@ def test_the_command_runs_a_verb(capsys):
 def test_generating_without_a_folder_is_refused():
     bpy.ops.wm.read_factory_settings(use_empty=True)  # a file that was never saved
     nanosynth.register()
-    with pytest.raises(RuntimeError, match="No folder is chosen"):
+    with pytest.raises(RuntimeError, match="Save the .blend file first"):
         bpy.ops.nanosynth.generate_dataset(recipe="sio2", directory="")
 
 
