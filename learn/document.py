@@ -18,6 +18,8 @@ PAGE_PT = 485.0
 """Width of the text on an A4 page, in points; sizes of marks and plots refer to it."""
 TALLEST_PT = 290.0
 """Height of the tallest picture on it, so that an image and what belongs to it fill one page."""
+TALLEST_BESIDE_PT = 190.0
+"""The same of pictures side by side."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures side by side."""
+    """Pictures side by side, each as wide as one of `columns`."""
 
     pictures: tuple[Picture, ...]
+    columns: int
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ def _picture(block):
 
 
 def _row(block):
-    return f'<div class="row" style="--n:{len(block.pictures)}">' + "".join(map(_picture, block.pictures)) + "</div>"
+    return f'<div class="row" style="--n:{block.columns}">' + "".join(map(_picture, block.pictures)) + "</div>"
 
 
 def _plot(block):
@@ -300,6 +303,7 @@ pre { overflow-x: auto; padding: .8rem 1rem; background: #f5f7f9; font-size: .78
   h3.page { margin-top: 0; }
   .row, figure, tr, .facts { break-inside: avoid; }
   figure > img, figure > svg { max-height: 102mm; object-fit: contain; object-position: left; }
+  .row figure > img { max-height: 67mm; }
   h2, h3, section > p { break-after: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }

@@ -16,6 +16,7 @@ from .document import (
     PAGE_PT,
     SECOND,
     SOFT,
+    TALLEST_BESIDE_PT,
     TALLEST_PT,
     Heading,
     Listing,
@@ -227,8 +228,8 @@ class _Pages:
 
     def fitted(self, picture, width):
         """Width and height of a picture on the page."""
-        height = width * picture.height / picture.width
-        return (width, height) if height <= TALLEST_PT else (width * TALLEST_PT / height, TALLEST_PT)
+        height, tallest = width * picture.height / picture.width, TALLEST_PT if width == PAGE_PT else TALLEST_BESIDE_PT
+        return (width, height) if height <= tallest else (width * tallest / height, tallest)
 
     def picture_height(self, picture, width):
         return self.fitted(picture, width)[1] + 4 + self.height_of(picture.caption, 7.5, width, 1.35) + GAP
@@ -239,10 +240,10 @@ class _Pages:
 
     @staticmethod
     def column(row):
-        return (PAGE_PT - 10 * (len(row.pictures) - 1)) / len(row.pictures)
+        return (PAGE_PT - 10 * (row.columns - 1)) / row.columns
 
     def put_picture(self, block, following):
-        self.put_row(Row((block,)), following)
+        self.put_row(Row((block,), 1), following)
 
     def put_row(self, block, following):
         self.room(self.row_height(block))
@@ -404,6 +405,9 @@ def _sheet(title):
     from fpdf import FPDF
 
     class Sheet(FPDF):
+        def file_id(self):
+            """None: it would hold the time, and the same report would not be the same file."""
+
         def footer(self):
             self.set_font("sans", "", 7)
             self.set_text_color(SOFT)
@@ -413,6 +417,7 @@ def _sheet(title):
 
     sheet = Sheet(unit="pt", format=(WIDTH, HEIGHT))
     sheet.set_auto_page_break(False)
+    sheet.c_margin = 0
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     sheet.add_font("sans", "", fonts / "DejaVuSans.ttf")
     sheet.add_font("sans", "B", fonts / "DejaVuSans-Bold.ttf")

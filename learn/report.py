@@ -551,7 +551,7 @@ def image_blocks(image: Found, sizes: Sizes, size, *, first, widest):
     blocks += [Notices(tuple(sentence(text) for text in info["warnings"]))] * bool(info["warnings"])
     return blocks + [
         Picture(*shown, f"Numbered particles of {image.name}", words, marks),
-        Row(tuple(pair)),
+        Row(tuple(pair), 2),
         Plot(distribution_figure(sizes.images[image.name], size, 1.4, legend=False), f"Size distributions of {image.name}"),
     ]
 
@@ -693,7 +693,8 @@ def synthetic_section(data: Dataset):
                         f"Instances of scene {index}",
                         "Instances: every visible particle, whole.",
                     ),
-                )
+                ),
+                3,
             )
         )
     return blocks
