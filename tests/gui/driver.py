@@ -456,21 +456,38 @@ class Panels:
     """The sidebar, whose panels are opened and closed by clicks on their headers."""
 
     opened = "project"
+    recorder = None
 
     @classmethod
     def press(cls, step):
         side = sidebar()
         click(side.x + side.width * 0.35, window().height - TOP - PITCH * STEPS.index(step))
 
+    @classmethod
+    def drawn(cls, step):
+        return len(cls.recorder.calls[f"NANOSYNTH_PT_{step}.draw"])
+
+
+def toggle(step, opened):
+    """Click a panel's header; once more if the click was lost on a machine that is busy."""
+    for _ in range(5):
+        Panels.press(step)
+        yield from pause(0.8)
+        before = Panels.drawn(step)
+        sidebar().tag_redraw()
+        yield from pause(0.6)
+        if (Panels.drawn(step) > before) == opened:
+            return
+    raise AssertionError(f"the panel {step} is not {'opened' if opened else 'closed'}")
+
 
 def alone(step):
     """Show one step opened and the others closed."""
     if Panels.opened:
-        Panels.press(Panels.opened)  # those above it are closed, so its header is where it would be with all closed
-        yield from pause(1.2)
-    Panels.press(step)
+        yield from toggle(Panels.opened, False)  # those above it are closed, so its header is where it would be with all closed
+    yield from toggle(step, True)
     Panels.opened = step
-    yield from pause(1.0)
+    yield from pause(0.5)
 
 
 def main():
@@ -484,6 +501,7 @@ def main():
     tiny_recipe(folder)
     recorder = Recorder(NAME)
     recorder.begin()
+    Panels.recorder = recorder
     steps = walk(folder)
 
     def step():
