@@ -181,7 +181,8 @@ def packed(name: str, data: bytes) -> bpy.types.Image:
         image = bpy.data.images.new(name, 8, 8, alpha=False)
     if image.source != "FILE":
         image.source = "FILE"
-    image.filepath = f"//{name}.png"  # the file's name, should somebody unpack it
+    if image.packed_file is None:  # else Blender looks for it on the disk, and complains
+        image.filepath = f"//{name}.png"  # the file's name, should somebody unpack it
     image.pack(data=data, data_len=len(data))
     image.buffers_free()
     image.update_tag()

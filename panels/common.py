@@ -92,7 +92,9 @@ def work(layout, scene, kind: str, button: str, text: str, reason: str = "", ico
         if job.detached:
             note(layout, "Goes on when Blender is closed.", "UNLINKED")
         return
-    layout.prop(scene.nanosynth, f"{kind}_detached")
+    row = layout.row()
+    row.use_property_split = False  # beside an empty half its name would be cut off
+    row.prop(scene.nanosynth, f"{kind}_detached")
     row = layout.row()
     row.scale_y = 1.4
     row.enabled = not reason

@@ -304,6 +304,29 @@ def test_results_are_shown_tuned_and_exported(ops, result, file):
         ops.show_result(kind="colour")
 
 
+def test_the_scale_of_the_references_reaches_the_results(ops, environment):
+    for name in "ab":
+        write_grey(environment / f"{name}.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)), nm_per_px=2.0 if name == "b" else None)
+        ops.load_references(filepath=str(environment / f"{name}.png"))
+    (environment / "m").mkdir()
+    write_json(environment / "m" / "model.json", {})
+    out = environment / "nanosynth" / "result"
+
+    def told_of_segmenting():
+        with pytest.raises(RuntimeError, match="no result yet"):  # the stand-in makes none
+            ops.segment_images(model="//m")
+        return told(environment)
+
+    assert told_of_segmenting()[-2:] == ["--out", str(out)]  # what the files say needs no telling
+    home().nanosynth.reference_index = 0
+    ops.draw_line(target="scale", start=(10, 20), end=(60, 20))
+    ops.set_scale(length_nm=200)
+    assert told_of_segmenting()[-2:] == ["--scale-file", str(out / "references.csv")]
+    assert (out / "references.csv").read_text().splitlines() == ["image,nm_per_px", "a.png,4.0", "b.png,2.0"]
+    home().nanosynth_options.nm_per_px = 3.0  # said under Options: it goes before
+    assert told_of_segmenting()[-2:] == ["--nm-per-px", "3.0"]
+
+
 def test_the_report_is_the_verb(ops, result, environment):
     out, _ = result
     assert ops.write_report(filepath="//report.html") == {"FINISHED"}
