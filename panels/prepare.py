@@ -303,7 +303,7 @@ class Match(bpy.types.Panel):
         row.operator("nanosynth.undo_match", icon="LOOP_BACK")
         looks = len(scene.nanosynth_recipe.looks)
         if looks:
-            note(layout, f"{looks} look{'s' if looks > 1 else ''} of references take the place of shader, substrate, light, arrangement, dirt and degradation.", "INFO")
+            note(layout, f"{looks} look{'s' if looks > 1 else ''} of references take{'' if looks > 1 else 's'} the place of shader, substrate, light, arrangement, dirt and degradation.", "INFO")
             row = layout.row()
             row.operator("nanosynth.drop_looks", icon="X")
 
