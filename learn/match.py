@@ -76,7 +76,7 @@ KNOBS = (
     Knob("shader.shadowing", 0.0, 2.5),
     Knob("shader.shadow_reach", 0.7, 3.5, True),
     Knob("shader.variation", 0.0, 0.35),
-    Knob("shader.roughness", 0.0, 0.5),
+    Knob("shader.roughness", 0.0, 0.4),
     Knob("shader.grain", 0.06, 0.5, True),
     Knob("substrate.relative_yield", 0.03, 3.0, True),
     Knob("substrate.texture", 0.0, 0.6),
@@ -374,6 +374,7 @@ def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px
     sections["light"]["azimuth"] = (azimuth - turn, azimuth + turn)
     sections["substrate"] |= {
         "relief_size": (0.6 * RELIEF_PX * nm_per_px, 1.7 * RELIEF_PX * nm_per_px),
+        "scratches": (0.0, 0.6),
         "charging": (0.0, 0.0),
         "diffuse": (0.0, 0.0),
     }
@@ -390,10 +391,21 @@ def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px
     )
 
 
+def spread_of(references: list[Reference], fits: list[Fit]) -> float:
+    """The geometric standard deviation of sizes: what the rough segmentation sees, less what it adds in the render (see `size_correction`)."""
+    seen = np.median([np.log(r.layout["spread"]) for r in references])
+    ratios = [
+        np.log(f.rough["spread"]) / np.log(r.layout["spread"])
+        for r, f in zip(references, fits)
+        if f.rough and f.rough["count"] >= 8 and r.layout["count"] >= 8 and r.layout["spread"] > 1.02
+    ]
+    return float(np.clip(np.exp(seen / np.clip(np.median(ratios), 0.8, 1.6)) if ratios else np.exp(seen), 1.03, 1.7))
+
+
 def matched(recipe: Recipe, references, fits, widths, median, nm_per_px, corrections) -> Recipe:
     """The recipe with a look for each reference, in images of the references' size in pixels."""
     side = int(np.clip(np.median([min(r.pixels.shape) for r in references]), 128, 1024))
-    spread = float(np.clip(np.median([r.layout["spread"] for r in references]), 1.03, 1.7))
+    spread = spread_of(references, fits)
     before = np.median(recipe.camera.field_of_view) / recipe.camera.image_px / median_size(recipe)
     after = np.median(nm_per_px) / median
     erosion = float(np.clip(recipe.label.erosion * before / after, 1.0, max(recipe.label.erosion, 1.0)))
