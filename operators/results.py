@@ -174,8 +174,9 @@ def lay_over(scene, entry):
     """The picture of a result over its micrograph in the 3D view."""
     image = bpy.data.images.get(painter.IMAGES["result"][0])
     reference = next((r for r in scene.nanosynth.references if r.image and str(state.absolute(r.path)) == entry["image"]), None)
-    if image is not None and reference is not None and scene.nanosynth.shown != "histogram":
-        pictures.lay_out(scene, reference.image, image, entry["nm_per_px"] or 0.0, 1.0)
+    if image is not None and reference is not None:
+        over = None if scene.nanosynth.shown == "histogram" else image  # which is no picture of the micrograph
+        pictures.lay_out(scene, reference.image, over, entry["nm_per_px"] or 0.0, 1.0)
 
 
 def facts_of(scene) -> dict:
