@@ -400,8 +400,8 @@ def separate(
         labels = watershed(-probability, labels, mask=(probability > outline) | (labels > 0))
     labels = _fill_enclosed(labels)
     if confidence > 0:
-        mean = ndimage.mean(probability, labels, np.arange(labels.max() + 1))
-        labels = np.where(mean[labels] >= confidence, labels, 0)
+        total = np.bincount(labels.ravel(), np.ravel(probability))
+        labels = np.where((total >= confidence * np.bincount(labels.ravel()))[labels], labels, 0)
     return raster_order(labels)
 
 

@@ -54,7 +54,8 @@ def shade(passes, shader: dict, substrate: dict, light: dict, rng: np.random.Gen
     lamp = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], np.float32)
 
     pixel = passes.field_of_view / size
-    ground_rng, relief_rng = rng.spawn(2)
+    # NumPy 1.24, of Blender 4.2, has no Generator.spawn.
+    ground_rng, relief_rng = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=2))
     factor = 1 + substrate["texture"] * texture(size, substrate["grain"] / pixel, substrate["slope"], ground_rng)
     if substrate["relief"]:
         factor = factor + substrate["relief"] * relief(size, substrate["relief_size"] / pixel, substrate["relief_coverage"], relief_rng)
