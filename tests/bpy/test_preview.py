@@ -120,6 +120,15 @@ def test_the_live_preview_follows_the_recipe(ops, tiny, file):
     assert not desk.exists() and not preview.Live.on
 
 
+def test_the_preview_can_be_shown_once_there_is_one(ops, tiny):
+    assert not ops.show_preview.poll()
+    state.put_recipe(home(), tiny)
+    home().nanosynth.preview_px = 64
+    ops.start_preview()
+    ops.stop_preview()
+    assert ops.show_preview() == {"FINISHED"}  # in the window's image editor; here there is no window
+
+
 def wait():
     end = time.monotonic() + 60
     while not preview.Live.finished():
