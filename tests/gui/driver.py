@@ -96,9 +96,9 @@ def main_buttons():
 
     picture = np.asarray(Image.open(io.BytesIO(screen())).convert("RGB"))
     side = sidebar()
-    x = int(side.x + 26)  # in every button's left end, beside its icon
     top, bottom = window().height - side.y - side.height, window().height - side.y
-    column = (np.abs(picture[top:bottom, x : x + 3].astype(int) - BUTTON) <= 3).all((1, 2))
+    inside = picture[top:bottom, side.x : side.x + side.width].astype(int)
+    column = (np.abs(inside - BUTTON) <= 3).all(2).mean(1) > 0.4  # rows that are mostly button, whatever is written on it
     edges = np.flatnonzero(np.diff(np.concatenate([[False], column, [False]]).astype(int)))
     runs = [(first, last) for first, last in zip(edges[::2], edges[1::2]) if 23 <= last - first <= 32]
     return [(side.x + side.width * 0.4, window().height - top - (first + last) / 2) for first, last in runs]
