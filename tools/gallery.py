@@ -27,16 +27,55 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "gallery"
 SCENES = 3
 SIDE, GAP = 440, 8
+DETAIL = SIDE // 2
+DIAMETER = 60
+"""Typical particle diameter in px in the detail of a material without real images."""
 
 MATERIALS = {
     "sio2": {
         "title": "Silica spheres (`sio2`)",
         "shipped": ("examples/silica/spheres", ["A01-1", "B03-2", "C15-2"], 79.0),
         "development": "spheres",
-        "words": "",
+        "words": """Where one can still tell, at a glance or by looking closely:
+
+* The rim. In the synthetic spheres it is an even bright line all round; in the real ones shown here it is hardly
+  there, or stronger on one side. The preset covers wide ranges, and most of its scenes have a stronger rim than these images.
+* The surface. Real silica in this enlargement shows fine horizontal streaks of the scan; the synthetic noise has no direction here.
+* The arrangement. Monodisperse spheres on a real wafer pack into regular rows and heaps several layers deep, with
+  dark gaps; the preset lays clusters of one to three layers with two sizes mixed.
+* Necks, bridges and specks of silica between real spheres are absent.
+
+A single sphere with its surroundings is hard to tell once the brightness is matched.
+""",
     },
-    "tio2": {"title": "Titania agglomerates (`tio2`)", "development": "agglomerates", "words": ""},
-    "ag": {"title": "Silver particles, rods and wires (`ag`)", "development": "rods", "words": ""},
+    "tio2": {
+        "title": "Titania agglomerates (`tio2`)",
+        "development": "agglomerates",
+        "words": """Compared with scanning electron micrographs of titania (not shown here):
+
+* The shapes. Synthetic grains are either clearly faceted or smoothly rounded; real ones are worn, grown together, and
+  often broken or rough. Right-angled blocks and pointed spindles give a synthetic scene away first.
+* Heaps. Where real grains touch they are sintered and one cannot say where one ends; synthetic ones touch and stay apart.
+* The substrate. Real ones are covered with faint outlines of residue everywhere; the synthetic worms and smears are fewer and larger.
+* Brightness. The preset draws contrasts that no operator would choose (second scene); this is meant, as variety for the
+  training, and is what `match` narrows.
+
+The stronger edges, the shading of grains under others and the noise look right.
+""",
+    },
+    "ag": {
+        "title": "Silver particles, rods and wires (`ag`)",
+        "development": "rods",
+        "words": """No real silver was at hand: it was compared with rods and wires of other materials (not shown here).
+
+* Rods are straight cylinders with clean ends; real ones taper, are rough, and vary along their length.
+* In the enlargement of scenes with a sharp, bright rim (second row) the rim is finely stepped, because the photo is rendered
+  at 507 px and enlarged to 2031 px as in the paper. A larger `camera.render_px` removes that, at its price in time.
+* A scene often holds only one kind of shape, and large empty parts without any residue.
+
+Crossings, thickness and the brightness of flat and tilted faces look right.
+""",
+    },
 }
 """Where real images are: shipped ones with their names and the particle diameter of the first in px, for the
 detail at one scale; and the development set. `words` say where one can still tell real from synthetic."""
@@ -44,8 +83,10 @@ detail at one scale; and the development set. `words` say where one can still te
 INTRODUCTION = """# Gallery
 
 Made by `python3 tools/gallery.py`. Synthetic scenes are the first three of each
-preset, not chosen by their looks. In every picture the last row is a detail, in
-which the synthetic image is reduced until its particles are as large as the real ones.
+preset, not chosen by their looks and not matched to the real images beside them
+(`match` does that, see [match.md](match.md)). The last row of a picture is a detail of the
+first, in which the finer synthetic image is reduced until its particles are as large as the real ones.
+[compare.md](compare.md) measures what one sees here.
 
 """
 
@@ -72,17 +113,29 @@ def panel(image, resample):
     return square(image).resize((SIDE, SIDE), resample)
 
 
-def detail(image, factor, resample):
-    """The middle of an image after reducing it by a factor, one pixel a pixel."""
+def shrunk(image, factor):
     from PIL import Image
 
-    if factor < 1:
-        image = image.resize((round(image.width * factor), round(image.height * factor)), resample)
-    if min(image.size) < SIDE // 2:
-        return panel(image, Image.Resampling.LANCZOS)
-    side = SIDE // 2  # twice enlarged, so that pixels can be seen
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    if factor >= 1:
+        return image
+    return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BOX)
+
+
+def lively(image):
+    """The corner of the square of DETAIL px in which most is to be seen."""
+    import numpy as np
+
+    pixels = np.asarray(image, float)
+    tops, lefts = (range(0, side - DETAIL + 1, DETAIL // 2) for side in pixels.shape)
+    return max(((left, top) for top in tops for left in lefts), key=lambda c: pixels[c[1] : c[1] + DETAIL, c[0] : c[0] + DETAIL].std())
+
+
+def detail(image, corner):
+    """A square of DETAIL px, enlarged so that its pixels can be seen."""
+    from PIL import Image
+
+    left, top = corner
+    return image.crop((left, top, left + DETAIL, top + DETAIL)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
 def sheet(out, real, dataset, real_diameter):
@@ -94,14 +147,17 @@ def sheet(out, real, dataset, real_diameter):
 
     source = find_source("synthetic", dataset)
     scenes = source.paths[:SCENES]
-    factor = min(1.0, real_diameter / source.diameter_px) if real_diameter and source.diameter_px else 1.0
+    factor = min(1.0, (real_diameter or DIAMETER) / source.diameter_px)
     columns = []
     if real:
         images = [Image.fromarray((read_micrograph(path).pixels * 255).round().astype("uint8")) for path in real]
-        columns.append(("real", [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(images[0], 1, Image.Resampling.BOX)]))
+        columns.append(("real", [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(images[0], lively(images[0]))]))
+    corner = None
     for title, files in (("synthetic", scenes), ("label", [label_of(path) for path in scenes])):
         images = [Image.open(path).convert("L") for path in files]
-        columns.append((title, [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(images[0], factor, Image.Resampling.BOX)]))
+        near = shrunk(images[0], factor)
+        corner = corner or lively(near)  # the label's detail is the synthetic image's
+        columns.append((title, [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(near, corner)]))
     rows = max(len(panels) for _, panels in columns)
     head = 32
     picture = Image.new("L", (len(columns) * (SIDE + GAP) - GAP, rows * (SIDE + GAP) - GAP + head), 255)
@@ -135,7 +191,7 @@ def page(folder, pictures, real_of, datasets):
         if not real:
             text.append("Real images of this material were measured against, but may not be shown here.\n")
         text.append(f"![{name}: {'real, ' if real else ''}synthetic, label]({os.path.relpath(target, folder).replace(os.sep, '/')})\n")
-        text.append(material["words"] + "\n")
+        text.append(material["words"])
     (folder / "gallery.md").write_text("\n".join(text), encoding="utf-8")
     print(folder / "gallery.md")
 
