@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_li, threshold_otsu
+from skimage.measure import regionprops
 
 from .postprocess import separate
 
@@ -24,6 +25,8 @@ SCALES = (0.0, 0.7, 1.4, 2.8, 5.6, 11.2)
 LEAST_AREA_PX = 40
 SMALLEST_SHARE = 0.2
 """Parts of the mask below this share of the median diameter are no particles."""
+LEAST_SOLIDITY = 0.92
+"""Area over that of the convex hull: above it a part of the mask is taken for one whole particle."""
 LETTER_SHARE = 0.14
 """Burnt-in signs are at most so high, as a share of the image's smaller side."""
 
@@ -91,12 +94,14 @@ class Outline:
 
 
 def whole_diameters(labels) -> np.ndarray:
-    """Diameters in px of the circles whose areas are those of the particles that do not touch the image's border."""
-    areas = np.bincount(labels.ravel())
-    cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    areas[cut] = 0
-    areas[0] = 0
-    return np.sqrt(4 * areas[areas > 0] / np.pi)
+    """Diameters in px of the circles whose areas are those of the particles that do not touch the image's border.
+
+    If five or more are about convex, only those count: the others are heaps that could not be parted, or hidden by neighbours.
+    """
+    cut = set(np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])).tolist())
+    whole = [r for r in regionprops(labels) if r.label not in cut]
+    convex = [r for r in whole if r.solidity > LEAST_SOLIDITY]
+    return np.sqrt(4 / np.pi * np.array([r.area for r in (convex if len(convex) >= 5 else whole)], float))
 
 
 def burnt_in(pixels) -> np.ndarray:

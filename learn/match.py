@@ -399,7 +399,7 @@ def spread_of(references: list[Reference], fits: list[Fit]) -> float:
         for r, f in zip(references, fits)
         if f.rough and f.rough["count"] >= 8 and r.layout["count"] >= 8 and r.layout["spread"] > 1.02
     ]
-    return float(np.clip(np.exp(seen / np.clip(np.median(ratios), 0.8, 1.6)) if ratios else np.exp(seen), 1.03, 1.7))
+    return float(np.clip(np.exp(seen / np.clip(np.median(ratios), 1.0, 1.6)) if ratios else np.exp(seen), 1.03, 1.7))
 
 
 def matched(recipe: Recipe, references, fits, widths, median, nm_per_px, corrections) -> Recipe:
