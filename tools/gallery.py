@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,13 +46,13 @@ MATERIALS = {
   dark gaps; the preset lays clusters of one to three layers with two sizes mixed.
 * Necks, bridges and specks of silica between real spheres are absent.
 
-A single sphere with its surroundings is hard to tell once the brightness is matched.
+The classifier of `compare` agrees that it can tell: [measurements.md](measurements.md) has its numbers.
 """,
     },
     "tio2": {
         "title": "Titania agglomerates (`tio2`)",
         "development": "agglomerates",
-        "words": """Compared with scanning electron micrographs of titania (not shown here):
+        "words": """Beside scanning electron micrographs of titania:
 
 * The shapes. Synthetic grains are either clearly faceted or smoothly rounded; real ones are worn, grown together, and
   often broken or rough. Right-angled blocks and pointed spindles give a synthetic scene away first.
@@ -66,12 +67,12 @@ The stronger edges, the shading of grains under others and the noise look right.
     "ag": {
         "title": "Silver particles, rods and wires (`ag`)",
         "development": "rods",
-        "words": """No real silver was at hand: it was compared with rods and wires of other materials (not shown here).
+        "words": """No real silver was at hand; beside electron micrographs of rods and wires of other materials:
 
 * Rods are straight cylinders with clean ends; real ones taper, are rough, and vary along their length.
 * In the enlargement of scenes with a sharp, bright rim (second row) the rim is finely stepped, because the photo is rendered
   at 507 px and enlarged to 2031 px as in the paper. A larger `camera.render_px` removes that, at its price in time.
-* A scene often holds only one kind of shape, and large empty parts without any residue.
+* The second scene holds rods alone, and the empty parts of the others have no residue on them.
 
 Crossings, thickness and the brightness of flat and tilted faces look right.
 """,
@@ -192,7 +193,9 @@ def page(folder, pictures, real_of, datasets):
             text.append("Real images of this material were measured against, but may not be shown here.\n")
         text.append(f"![{name}: {'real, ' if real else ''}synthetic, label]({os.path.relpath(target, folder).replace(os.sep, '/')})\n")
         text.append(material["words"])
-    (folder / "gallery.md").write_text("\n".join(text), encoding="utf-8")
+    docs = os.path.relpath(ROOT / "docs", folder).replace(os.sep, "/")
+    words = re.sub(r"\]\((\w+\.md)\)", rf"]({docs}/\1)", "\n".join(text)) if docs != "." else "\n".join(text)
+    (folder / "gallery.md").write_text(words, encoding="utf-8")
     print(folder / "gallery.md")
 
 
