@@ -241,9 +241,9 @@ class Painter:
             frame = BLUE if line["epoch"] == epoch else GOLD if line["epoch"] in favourites else None
             if frame:
                 tile[:4], tile[-4:], tile[:, :4], tile[:, -4:] = frame, frame, frame, frame
-            words = f"{line['epoch']}" + (f"   F1 {line['f1']:.3f}" if line.get("f1") is not None else "")
-            words += "   in use" if line["epoch"] == chosen else ""
-            tiles.append(np.concatenate([tile, caption(words, tile.shape[1], 22, GOLD if line["epoch"] in favourites else INK)]))
+            score = "" if line.get("f1") is None else f"  F1 {line['f1']:.3f}"
+            words = f"{line['epoch']}" + ("  in use" if line["epoch"] == chosen else score)
+            tiles.append(np.concatenate([tile, caption(words, tile.shape[1], 40, GOLD if line["epoch"] in favourites else INK)]))
         height = max(len(tile) for tile in tiles)
         columns = min(len(tiles), max(4, round((len(tiles) * 1.6 * height / (TILE_PX + 6)) ** 0.5)))
         sheet = np.full((-(-len(tiles) // columns) * (height + 6) + 6, columns * (TILE_PX + 6) + 6, 3), BACK, np.uint8)
@@ -421,8 +421,9 @@ def _round_ticks(low, high, most):
     return [float(f"{v:.6g}") for v in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
 
 
-def caption(text, width, height=36, colour=INK) -> np.ndarray:
-    """A line of text; uint8 (height, width, 3)."""
+def caption(text, width, height=None, colour=INK) -> np.ndarray:
+    """A line of text, by default as high as can be read in a small editor; uint8 (height, width, 3)."""
+    height = height or max(36, width // 28)
     image = Image.new("RGB", (width, height), BACK)
     ImageDraw.Draw(image).text((10 if height > 30 else 4, height / 2), text, colour, ImageFont.load_default(height * 0.6), anchor="lm")
     return np.asarray(image)

@@ -352,7 +352,7 @@ def drop(path, name=None):
     yield from pause(1)
     if name:
         shot(name)
-    key("n")
+    key("l")  # Load Micrographs
 
 
 def cancel(kind):
