@@ -181,12 +181,9 @@ def packed(name: str, data: bytes) -> bpy.types.Image:
         image = bpy.data.images.new(name, 8, 8, alpha=False)
     if image.source != "FILE":
         image.source = "FILE"
-    # The file's name, should somebody unpack it. Setting it each time is what makes Blender show the new picture,
-    # though it complains on the console that there is no such file on the disk.
-    image.filepath = f"//{name}.png"
     image.pack(data=data, data_len=len(data))
-    image.buffers_free()
-    image.update_tag()
+    image.source = "GENERATED"  # the change makes Blender forget what it has read, and show the new picture
+    image.source = "FILE"
     return image
 
 
