@@ -53,6 +53,7 @@ def draw_comparison(path, result: dict, cells, names):
                     axes.plot([at, at], [end * factor for end in ends], color=COLOURS[i], lw=1)
         axes.set_xticks(range(len(keys)), [PAPER_HEADS[key] for key in keys])
         axes.set_xlim(-0.6, len(keys) - 0.4)
+        axes.tick_params(labelsize=7.5)
         axes.grid(axis="y", color="#e3e3e3", lw=0.7)
         axes.set_axisbelow(True)
     left.set_ylim(top=1.01)
@@ -100,7 +101,7 @@ def draw_examples(path, items, folders: dict, result: dict):
     columns = 2 + len(folders)
     figure = _figure(2.15 * columns, 1.75 * len(chosen) + 0.2)
     grid = figure.subplots(len(chosen), columns, squeeze=False)
-    for line, item in zip(grid, chosen):
+    for place, (line, item) in enumerate(zip(grid, chosen)):
         pixels, truth, _, _ = read_annotated(item)
         height, width = truth.shape
         shrink = min(1.0, PANEL_PX / max(height, width))
@@ -115,7 +116,7 @@ def draw_examples(path, items, folders: dict, result: dict):
             axes.imshow(picture, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            axes.set_title(name if line is grid[0] else "", fontsize=8)
+            axes.set_title("" if place else name, fontsize=8)
         line[0].set_ylabel(item.name, fontsize=6.5)
     _save(figure, path)
 
