@@ -177,7 +177,7 @@ def walk(folder):
     yield from pause(1)
     shot("08_preview")
     yield from tuned_look(ops, preview)
-    yield from press()  # off again
+    invoke(ops.stop_preview)
     assert not preview.Live.on
     yield from alone("scene")
     shot("09_scene")
