@@ -90,6 +90,10 @@ class CloseScene(Action):
         if context.scene.nanosynth_home is None:
             cls.poll_message_set("This is the scene of the recipe")
             return False
+        if context.window and context.window.scene != context.scene:
+            # An override's scene is used by Blender after the operator, when it would be gone.
+            cls.poll_message_set("Show the drawn scene in the window first")
+            return False
         return True
 
     def act(self, context):

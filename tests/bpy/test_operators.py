@@ -151,9 +151,17 @@ def test_a_drawn_scene_is_opened_and_closed_without_leftovers(ops, tiny):
         assert ops.open_scene(index=0) == {"FINISHED"}
         drawn = bpy.data.scenes[f"Nanosynth {tiny.name} 0"]
         assert drawn.nanosynth_home == bpy.data.scenes[0] or drawn.nanosynth_home in list(bpy.data.scenes)
-        with bpy.context.temp_override(scene=drawn):
-            assert home() == drawn.nanosynth_home != drawn
-            assert ops.close_scene() == {"FINISHED"}
+        assert bpy.context.scene == drawn and home() == drawn.nanosynth_home != drawn
+        with bpy.context.temp_override(scene=drawn.nanosynth_home), pytest.raises(RuntimeError, match="scene of the recipe"):
+            ops.close_scene()
+        assert ops.close_scene() == {"FINISHED"}
+    project = home()
+    assert ops.open_scene(index=0) == {"FINISHED"}
+    drawn, bpy.context.window.scene = bpy.context.scene, project
+    with bpy.context.temp_override(scene=drawn), pytest.raises(RuntimeError, match="window"):
+        ops.close_scene()  # Blender would go on with the freed scene of the override
+    bpy.context.window.scene = drawn
+    assert ops.close_scene() == {"FINISHED"}
     assert before == {name: len(getattr(bpy.data, name)) for name in before}
 
 

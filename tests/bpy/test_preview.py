@@ -231,12 +231,12 @@ def test_the_lamp_of_an_opened_scene_sets_the_light_of_the_project(ops, tiny):
     assert ops.open_scene(index=1) == {"FINISHED"}
     drawn = bpy.data.scenes[f"Nanosynth {tiny.name} 1"]
     assert project.nanosynth_tuning.light() == pytest.approx(light.drawn_light(tiny, 1)) and not project.nanosynth_tuning.own_light
-    with bpy.context.temp_override(scene=drawn, view_layer=drawn.view_layers[0]):
-        lamp = drawn.nanosynth_tuning.lamp
-        lamp.rotation_euler = (0.0, np.radians(20), np.radians(10))
-        drawn.view_layers[0].update()
-        assert project.nanosynth_tuning.elevation == pytest.approx(70, abs=1e-2) and project.nanosynth_tuning.own_light
-        assert ops.close_scene() == {"FINISHED"}
+    assert bpy.context.scene == drawn
+    lamp = drawn.nanosynth_tuning.lamp
+    lamp.rotation_euler = (0.0, np.radians(20), np.radians(10))
+    bpy.context.view_layer.update()
+    assert project.nanosynth_tuning.elevation == pytest.approx(70, abs=1e-2) and project.nanosynth_tuning.own_light
+    assert ops.close_scene() == {"FINISHED"}
     assert project.nanosynth_tuning.elevation == pytest.approx(70, abs=1e-2)
     ops.open_scene(index=1)
     again = bpy.data.scenes[f"Nanosynth {tiny.name} 1"].nanosynth_tuning.lamp
