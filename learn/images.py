@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import warnings
@@ -17,6 +18,9 @@ from .metadata import png_statements, settle, side_statements, tiff_statements
 from .scalebar import find_bar
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+# What it finds odd in a file it writes to the log, and so to the terminal; where it matters, our own message says it.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 SMALLEST_SIDE = 32
 LARGEST_SIDE = 30_000
 MOST_PIXELS = 170_000_000
@@ -259,6 +263,8 @@ def _load(path):
         start = file.read(4)
     if not start:
         raise NanosynthError(f"{path}: the file is empty (0 bytes).", "Copy it again from its source.")
+    from PIL import UnidentifiedImageError
+
     tiff = start[:2] in (b"II", b"MM")
     try:
         with warnings.catch_warnings():
@@ -268,6 +274,10 @@ def _load(path):
         raise
     except MemoryError as error:
         raise NanosynthError(f"{path}: too large for this machine's memory.", "Cut it into pieces or scale it down.") from error
+    except UnidentifiedImageError as error:
+        raise NanosynthError(
+            f"{path}: not an image, although its name ends in {path.suffix}.", "Copy it again from its source, or export it as PNG or TIFF."
+        ) from error
     # The decoders raise almost anything on damaged data, from struct.error to SyntaxError.
     except Exception as error:
         raise NanosynthError(
@@ -311,19 +321,31 @@ def _load_tiff(path):
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
+        if not len(tiff.pages):
+            raise ValueError("it holds no picture")
         page = tiff.pages[0]
         _check_size(path, page.imagewidth, page.imagelength)
         if page.imagedepth > 1 or page.axes not in ("YX", "YXS", "SYX"):
             raise NanosynthError(f"{path}: is a volume, not a picture.", "Export one plane of it.")
         notes = [f"only the first of its {len(tiff.pages)} pages is used"] if len(tiff.pages) > 1 else []
         try:
-            values = page.asarray()
-        except ValueError:  # a compression that tifffile leaves to a further library
-            from PIL import Image
+            values = None if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else page.asarray()
+        except (ValueError, ImportError):  # a compression that tifffile leaves to a further library
+            values = None
+        if values is None:
+            from PIL import Image, UnidentifiedImageError
 
-            with Image.open(path) as image:
-                values = _array(image)
+            try:
+                with Image.open(path) as image:
+                    values = _array(image)
+            except UnidentifiedImageError as error:
+                if tiff.filehandle.size < max(map(sum, zip(page.dataoffsets, page.databytecounts))):
+                    raise ValueError("it ends too early") from error
+                kind = f"{page.bitspersample} bit, {page.samplesperpixel} channels, compression {page.compression.name}"
+                raise NanosynthError(f"{path}: a kind of TIFF that cannot be read ({kind}).", "Export it without compression.") from error
         else:
+            if values.dtype.kind == "c":
+                raise NanosynthError(f"{path}: holds complex numbers.", "Export their magnitude as 16-bit or float TIFF.")
             if page.axes == "SYX":
                 values = np.moveaxis(values, 0, -1)
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:

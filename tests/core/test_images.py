@@ -148,11 +148,22 @@ def volume(tmp_path, picture):
     return tmp_path / "a.tif"
 
 
+def complex_numbers(tmp_path, picture):
+    tifffile.imwrite(tmp_path / "a.tif", picture.astype(np.complex64))
+    return tmp_path / "a.tif"
+
+
+def text_like_tiff(tmp_path, picture):
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + b"hello" * 40)
+    return tmp_path / "a.tif"
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
-        (damaged_png, "damaged"), (damaged_tiff, "damaged"), (nonsense, "damaged"), (empty, "empty"), (constant, "same value"),
+        (damaged_png, "damaged"), (damaged_tiff, "damaged"), (nonsense, "not an image"), (empty, "empty"), (constant, "same value"),
         (tiny, "31 x 60 px is too small"), (huge, "too large"), (long, "too large"), (not_finite, "no numbers"), (volume, "volume"),
+        (complex_numbers, "complex"), (text_like_tiff, "holds no picture"),
     ],
 )  # fmt: skip
 def test_bad_files_are_named_with_a_remedy(tmp_path, picture, make, message):
@@ -161,6 +172,26 @@ def test_bad_files_are_named_with_a_remedy(tmp_path, picture, make, message):
         images.read_micrograph(path)
     assert str(path) in error.value.message and message in error.value.message and error.value.remedy
     assert "\n" not in str(error.value)
+
+
+def test_a_damaged_tiff_says_so_once(tmp_path, capfd):
+    with pytest.raises(NanosynthError):
+        images.read_micrograph(text_like_tiff(tmp_path, None))
+    assert capfd.readouterr().err == ""
+
+
+def test_cmyk_tiff_is_as_bright_as_it_looks(tmp_path, picture):
+    ink = np.stack([np.zeros_like(picture)] * 3 + [255 - picture], -1)  # black alone
+    tifffile.imwrite(tmp_path / "a.tif", ink, photometric="separated")
+    assert np.abs(images.read_micrograph(tmp_path / "a.tif").pixels - picture.astype(np.float32) / 255).max() < 0.01
+
+
+def test_tiff_of_a_rare_kind_is_told_from_a_damaged_one(tmp_path, picture):
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([picture.astype(np.uint16)] * 3, -1), photometric="rgb")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
+        tiff.pages[0].tags["Compression"].overwrite(50000)
+    with pytest.raises(NanosynthError, match="16 bit, 3 channels, compression ZSTD"):
+        images.read_micrograph(tmp_path / "a.tif")
 
 
 def test_missing_file(tmp_path):
