@@ -338,7 +338,7 @@ def _load_tiff(path):
             try:
                 with Image.open(path) as image:
                     values = _array(image)
-            except UnidentifiedImageError as error:
+            except (UnidentifiedImageError, KeyError) as error:  # KeyError: a compression that Pillow has no name for
                 if tiff.filehandle.size < max(map(sum, zip(page.dataoffsets, page.databytecounts))):
                     raise ValueError("it ends too early") from error
                 kind = f"{page.bitspersample} bit, {page.samplesperpixel} channels, compression {page.compression.name}"

@@ -189,8 +189,8 @@ def test_cmyk_tiff_is_as_bright_as_it_looks(tmp_path, picture):
 def test_tiff_of_a_rare_kind_is_told_from_a_damaged_one(tmp_path, picture):
     tifffile.imwrite(tmp_path / "a.tif", np.stack([picture.astype(np.uint16)] * 3, -1), photometric="rgb")
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
-        tiff.pages[0].tags["Compression"].overwrite(50000)
-    with pytest.raises(NanosynthError, match="16 bit, 3 channels, compression ZSTD"):
+        tiff.pages[0].tags["Compression"].overwrite(50002)
+    with pytest.raises(NanosynthError, match="16 bit, 3 channels, compression JPEGXL"):
         images.read_micrograph(tmp_path / "a.tif")
 
 
