@@ -137,6 +137,8 @@ def segment(model: Model, micrograph: Micrograph, options: SegmentationOptions |
     options = options or SegmentationOptions()
     pixels = micrograph.pixels
     threshold = options.threshold or model.settings.threshold
+    if (options.min_area_nm2 or options.dynamic_nm) and not micrograph.nm_per_px:
+        raise NanosynthError(f"{micrograph.path}: min_area_nm2 and dynamic_nm need its nm per pixel.", "Give it with --nm-per-px.")
     warnings = list(micrograph.notes)
 
     def at(scale):
@@ -205,8 +207,6 @@ def _relative(model, options):
 
 def _separated(model, probability, zoom, nm_per_px, threshold, options):
     min_area_px, dynamic_px = _relative(model, options)
-    if (options.min_area_nm2 or options.dynamic_nm) and not nm_per_px:
-        raise NanosynthError("min_area_nm2 and dynamic_nm need the nm per pixel of the image.", "Give it with --nm-per-px.")
     if options.min_area_nm2:
         min_area_px = options.min_area_nm2 * (zoom / nm_per_px) ** 2
     if options.dynamic_nm:
@@ -300,7 +300,8 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     or 255), instances/NAME.png (16-bit; .tif beyond 65,535 particles),
     overlay/NAME.png, particles/NAME.csv, histogram/NAME.png, and
     segmentation.json. NAME is the image's name without its suffix; of several
-    with the same, the second gets NAME-2 and so on.
+    with the same, the second gets NAME-2 and so on, also when it comes in a
+    later call; a file that was only moved keeps its name.
 
     Parameters
     ----------
@@ -324,7 +325,6 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     """
     options, reporter, out = options or SegmentationOptions(), reporter or Reporter(), Path(out)
     images, missing = _there(paths)
-    names = output_names(images)
     scales = ScaleFile(options.scale_file) if options.scale_file else None
     if scales:
         scales.refuse_strangers(images)
@@ -335,6 +335,7 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
         "images": [],
     }
     entries = {entry["name"]: entry for entry in _former(out, record, reporter)}
+    names = _names(images, entries)
 
     def keep_record():
         write_json(out / "segmentation.json", {**record, "images": list(entries.values())})
@@ -343,7 +344,7 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     failed = [Path(path).name for path, _ in missing]
     for path, error in missing:
         reporter.error(error.message, error.remedy, image=str(path))
-        if Path(path).stem not in names:
+        if Path(path).stem not in {*names, *entries}:
             entries[Path(path).stem] = {"name": Path(path).stem, "image": str(Path(path).resolve()), "error": str(error)}
     reporter.started("segment", text=f"Segmenting {len(images)} image{'s' * (len(images) != 1)}", images=len(images))
     clock = Clock(len(images))
@@ -353,14 +354,17 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
             done = before + 0.9 * share
             reporter.progress(done, len(images), path.name, clock.seconds_left(done))
 
-        made_of = {"sha256": sha256(path), "options": to_dict(options)}
-        if scales:
-            made_of["scale_file_says"] = scales.of(path)
-        if _finished(entries.get(name), made_of, out):
-            reporter.progress(number_done + 1, len(images), f"{path.name}, finished before", clock.seconds_left(number_done + 1))
-            continue
         begun = time.monotonic()
         try:
+            made_of = {"sha256": sha256(path), "options": to_dict(options)}
+            if scales:
+                made_of["scale_file_says"] = scales.of(path)
+            if _finished(entries.get(name), made_of, out):
+                if entries[name]["image"] != str(path.resolve()):  # it was moved
+                    entries[name]["image"] = str(path.resolve())
+                    keep_record()
+                reporter.progress(number_done + 1, len(images), f"{path.name}, finished before", clock.seconds_left(number_done + 1))
+                continue
             stated = (scales.of(path) if scales else None) or options.nm_per_px or None
             micrograph = read_micrograph(path, nm_per_px=stated, bar_nm=options.scale_bar_nm or None, crop_bottom=options.crop)
             if scales and stated:
@@ -385,13 +389,15 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     record["images"] = list(entries.values())
     reporter.artifact(out / "segmentation.json", "segmentation")
     if failed:
+        tried = len(images) + len(missing)
+        kept = f"; the results of the others are in {out}" if len(failed) < tried else ""
         raise NanosynthError(
-            f"{len(failed)} of {len(images) + len(missing)} images could not be segmented: {', '.join(failed)}.",
-            f"See the messages above; the results of the others are in {out}.",
+            f"{len(failed)} of {tried} image{'s' * (tried != 1)} could not be segmented: {', '.join(failed)}.",
+            f"See the message{'s' * (len(failed) != 1)} above{kept}.",
         )
     now = [entries[name] for name in names]
     particles = sum(entry["particles"] for entry in now)
-    text = f"{particles} particles in {len(images)} image{'s' * (len(images) != 1)}; the results are in {out}."
+    text = f"{particles} particle{'s' * (particles != 1)} in {len(images)} image{'s' * (len(images) != 1)}; the results are in {out}."
     if not all(entry["nm_per_px"] for entry in now):
         text += " Where the scale is not known sizes are in px; --nm-per-px or --scale-file states it, 'nanosynth scale' measures scale bars."
     reporter.done(out=str(out), images=len(images), particles=particles, text=text)
@@ -430,11 +436,40 @@ def _finished(entry, made_of, out) -> bool:
     return same and all((out / file).is_file() for file in entry["files"].values())
 
 
-def output_names(images) -> list[str]:
-    """A name for the results of each image: its stem, numbered from the second of the same stem on (capitals do not matter)."""
+def _names(images, entries) -> list[str]:
+    """Names for the results: those that earlier calls gave to these images, and for new ones such as are free."""
+    by_path = {entry["image"]: name for name, entry in entries.items()}
+    gone = [entry for entry in entries.values() if "sha256" in entry and not Path(entry["image"]).exists()]
+    known = []
+    for path in images:
+        name = by_path.get(str(path.resolve()))
+        for entry in gone:
+            if name is None and Path(entry["image"]).name == path.name and entry["name"] not in known and _has(path, entry["sha256"]):
+                name = entry["name"]
+        known.append(name)
+    new = iter(output_names([path for path, name in zip(images, known, strict=True) if name is None], used=entries))
+    return [name or next(new) for name in known]
+
+
+def _has(path, content):
+    try:
+        return sha256(path) == content
+    except NanosynthError:  # it cannot be read, which is told when its turn comes
+        return False
+
+
+def output_names(images, used=()) -> list[str]:
+    """A name for the results of each image: its stem, numbered from the second of the same stem on (capitals do not matter).
+
+    Parameters
+    ----------
+    images : list of path-like
+    used : iterable of str
+        Names that others have.
+    """
     stems = [Path(image).stem for image in images]
-    taken, names = {stem.casefold() for stem in stems}, []
-    used = set()
+    used, names = {name.casefold() for name in used}, []
+    taken = {stem.casefold() for stem in stems} | used
     for stem in stems:
         name, count = stem, 1
         while name.casefold() in used or (count > 1 and name.casefold() in taken):

@@ -221,6 +221,43 @@ def test_the_same_call_goes_on_and_other_calls_are_kept(tmp_path):
     assert "no longer listed" in seen.of("warning")[0]["message"]
 
 
+def test_an_image_of_the_same_name_in_a_later_call_replaces_nothing(tmp_path):
+    pixels, _ = discs((150, 150), 32, np.random.default_rng(8))
+    images = [tmp_path / folder / "same.png" for folder in "abc"]
+    for count, path in enumerate(images, 100):
+        path.parent.mkdir()
+        save(path, pixels[:count])
+    out = tmp_path / "out"
+
+    def names(*paths):
+        record = segment_files(Threshold(), paths, out, options(diameter=32))
+        return {Path(entry["image"]).parent.name: entry["name"] for entry in record["images"]}
+
+    assert names(images[0]) == {"a": "same"}
+    assert names(images[1]) == {"a": "same", "b": "same-2"}
+    assert names(images[2], images[1], images[0]) == {"a": "same", "b": "same-2", "c": "same-3"}
+    assert [read_labels(out / "instances" / f"{name}.png").shape[0] for name in ("same", "same-2", "same-3")] == [100, 101, 102]
+    images[0].parent.rename(tmp_path / "moved")
+    assert names(tmp_path / "moved" / "same.png") == {"moved": "same", "b": "same-2", "c": "same-3"}
+
+
+def test_what_cannot_be_read_for_want_of_permission_does_not_stop_the_rest(tmp_path, monkeypatch):
+    pixels, _ = discs((100, 100), 32, np.random.default_rng(8))
+    images = [save(tmp_path / f"{name}.png", pixels) for name in "ab"]
+
+    def refuse(path):
+        if Path(path).name == "a.png":
+            raise NanosynthError(f"{path}: permission denied.", "Change its permissions.")
+        return "hash"
+
+    monkeypatch.setattr("nanosynth.learn.segmentation.sha256", refuse)
+    with pytest.raises(NanosynthError, match=r"1 of 2 images .*a\.png"):
+        segment_files(Threshold(), images, tmp_path / "out", options(diameter=32))
+    assert (tmp_path / "out" / "instances" / "b.png").exists()
+    with pytest.raises(NanosynthError, match=r"1 of 2 images .*a\.png"):  # and again, beside the results of the first call
+        segment_files(Threshold(), images, tmp_path / "out", options(diameter=32))
+
+
 def test_an_output_that_is_a_file_is_told_before_the_work(tmp_path):
     image = save(tmp_path / "a.png", discs((100, 100), 32, np.random.default_rng(8))[0])
     seen = Recorder()
