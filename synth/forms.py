@@ -28,6 +28,8 @@ ANATASE = np.radians(68.3)
 
 SHARP = 15.0
 """Exponent of the smoothed Wulff construction above which edges are sharp."""
+CLOSED = 0.55
+"""Least cosine between any direction and the nearest face of a grain: else faces meet in a far tip, or not at all."""
 AROUND = 30
 """Vertices around a rod or wire: a multiple of 5, 6 and 3, so that most prisms' edges are among them."""
 
@@ -76,9 +78,13 @@ def sharpness_of(roundness: float) -> float:
 
 def _grain(template, aspect, rng):
     count = int(rng.integers(int(template.faces[0]), int(template.faces[1]) + 1))
-    normals = evenly(count) + 0.35 * rng.standard_normal((count, 3))
-    normals = Rotation.random(random_state=rng).apply(normals / np.linalg.norm(normals, axis=1, keepdims=True))
-    return _stretched(normals, np.ones(count), aspect)
+    offsets, turn = rng.standard_normal((count, 3)), Rotation.random(random_state=rng)
+    for disorder in (0.35, 0.25, 0.15, 0.0):
+        normals = evenly(count) + disorder * offsets
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        if (icosphere(3)[0] @ normals.T).max(1).min() > CLOSED:
+            break
+    return _stretched(turn.apply(normals), np.ones(count), aspect)
 
 
 def _bipyramid(template, aspect, rng):
