@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,11 @@ class Item:
     labels : callable
         Gives int32 (H, W).
     pixels : callable or None
-        Gives the whole picture, float32 (H, W) in [0, 1].
+        Gives the picture without so many of its lowest rows, float32 (H - rows, W) in [0, 1].
     probability : callable or None
         Gives float32 (H, W) in [0, 1].
+    banner_px : int
+        Rows at the bottom that are a banner. What it cuts is cut by the border.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Item:
     labels: Callable
     pixels: Callable | None = None
     probability: Callable | None = None
+    banner_px: int = 0
 
 
 def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]:
@@ -99,10 +102,16 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
             )
     files, gathered = [], {"coco": Coco(out / "coco"), "parquet": Table(out / "parquet")}
     reporter.started("export", text=f"Exporting {len(items)} image{'s' * (len(items) != 1)} as {', '.join(formats)}", images=len(items))
-    clock, unscaled, empty = Clock(len(items)), [], []
+    clock, unscaled, empty, gone = Clock(len(items)), [], [], []
     for done, item in enumerate(items):
         labels = item.labels()
-        pixels = item.pixels() if item.pixels else None
+        try:
+            pixels = item.pixels(0) if item.pixels else None
+        except NanosynthError:
+            if any(name in NEED_IMAGE for name in formats):
+                raise
+            gone.append(item.name)
+            item, pixels = replace(item, pixels=None), None
         if pixels is not None and pixels.shape != labels.shape:
             raise NanosynthError(
                 f"{item.image}: the picture is {pixels.shape[1]} x {pixels.shape[0]} px, its labels {labels.shape[1]} x {labels.shape[0]} px.",
@@ -128,6 +137,7 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
     for names, message, remedy in (
         (unscaled, "scale not known, so no lengths in nm are written.", "Give it with --nm-per-px or --scale-file when segmenting."),
         (empty, "no particles.", ""),
+        (gone, "the micrograph cannot be read, so its mean intensities are left out.", "Segment it again where it is now."),
     ):
         if names:
             who = "all images" if len(names) == len(items) > 1 else ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -168,8 +178,9 @@ def _of_result(folder):
                 entry["nm_per_px"],
                 entry["nm_per_px_source"],
                 lambda path=files["instances"]: read_labels(path),
-                lambda path=image: read_micrograph(path, crop_bottom=0).pixels,
+                lambda rows, path=image: read_micrograph(path, crop_bottom=rows).pixels,
                 (lambda path=files["probability"]: read_probability(path)) if "probability" in files else None,
+                entry.get("banner_px", 0),
             )
         )
     if not items:
@@ -186,7 +197,7 @@ def _of_dataset(folder):
             dataset.records[index]["nm_per_pixel"],
             "rendered at this scale",
             lambda index=index: dataset.read(index)[2].astype(np.int32),
-            lambda index=index: dataset.read(index)[0].astype(np.float32) / np.float32(255),
+            lambda rows, index=index: dataset.read(index)[0].astype(np.float32) / np.float32(255),
         )
         for index in sorted(dataset.finished())
     ]
@@ -196,7 +207,7 @@ def _of_dataset(folder):
 
 
 def _of_labels(path, name):
-    return Item(name, path, *read_scale(path), lambda: read_labels(path))
+    return Item(name, None, *read_scale(path), lambda: read_labels(path))
 
 
 # A file or two for each image
@@ -302,7 +313,11 @@ def write_geojson(folder, item, labels, pixels):
 
 
 def _measured(item, labels, pixels):
-    return measure(labels, pixels, probability=item.probability() if item.probability else None, nm_per_px=item.nm_per_px)
+    above = slice(0, len(labels) - item.banner_px)
+    probability = item.probability()[above] if item.probability else None
+    if item.banner_px and pixels is not None:
+        pixels = item.pixels(item.banner_px)
+    return measure(labels[above], pixels, probability=probability, nm_per_px=item.nm_per_px)
 
 
 def _plain(value):
@@ -365,7 +380,7 @@ class Coco:
             self.annotations.append(annotation)
 
     def _relative(self, item):
-        if item.pixels is None:
+        if item.image is None:
             return f"{item.name}.png"
         try:
             return Path(os.path.relpath(item.image, self.path.parent)).as_posix()

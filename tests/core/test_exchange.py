@@ -17,6 +17,7 @@ from nanosynth import cli
 from nanosynth.errors import NanosynthError
 from nanosynth.files import write_json
 from nanosynth.learn import exchange, images, outlines
+from nanosynth.learn.particles import measure, table_text
 from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.recipe import Recipe
 
@@ -118,6 +119,37 @@ def test_csv(one, tmp_path):
         area = (labels == int(row["label"])).sum()
         assert float(row["area_px"]) == area and float(row["area_nm2"]) == pytest.approx(area * NM**2, rel=1e-4)
         assert float(row["nm_per_px"]) == NM and row["scale_source"] == "PNG text nm_per_pixel"
+
+
+def test_what_a_banner_cuts_is_cut_as_in_the_table_of_segment(tmp_path):
+    """The rows of the banner bear no particles and no intensities."""
+    labels, banner = particles(), 10
+    labels[-banner:] = 0
+    folder = result(tmp_path / "r", {"a": labels})
+    picture = np.random.default_rng(1).integers(500, 600, labels.shape).astype(np.uint16)
+    picture[-banner:] = 65535
+    images.write_grey(folder / "taken" / "a.png", picture)
+    record = json.loads((folder / "segmentation.json").read_text())
+    record["images"][0]["banner_px"] = banner
+    write_json(folder / "segmentation.json", record)
+    [path] = export(folder, tmp_path, "csv")
+    above, probability = labels[:-banner], np.where(labels > 0, 204, 3)[:-banner] / 255
+    pixels = images.read_micrograph(folder / "taken" / "a.png", crop_bottom=banner).pixels
+    expected = table_text(measure(above, pixels, probability=probability, nm_per_px=NM), nm_per_px=NM, scale_source="PNG text nm_per_pixel")
+    assert path.read_text(encoding="utf-8") == expected
+    assert expected != table_text(measure(labels, nm_per_px=NM), nm_per_px=NM)
+
+
+def test_a_result_without_its_micrographs_is_exported_still(one, tmp_path, capsys):
+    (one / "taken" / "näme 1.png").unlink()
+    assert cli.main(["export", str(one), "--format", "csv", "imagej", "coco", "--out", str(tmp_path / "out")]) == 0
+    assert "cannot be read, so its mean intensities are left out" in capsys.readouterr().err
+    with open(tmp_path / "out" / "csv" / "näme 1.csv", newline="", encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    assert row["mean_intensity"] == "" and "no mean intensity: no image" in row["remarks"]
+    assert len(json.loads((tmp_path / "out" / "coco" / "coco.json").read_text())["annotations"]) == 13
+    with pytest.raises(NanosynthError, match="näme 1.png"):
+        export(one, tmp_path, "csv", "cellpose")
 
 
 def test_parquet(one, tmp_path):
