@@ -92,7 +92,8 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
     for name, package in (("parquet", "pyarrow"), ("imagej", "roifile")):
         if name in formats and importlib.util.find_spec(package) is None:
             raise NanosynthError(
-                f"The format {name} needs the package {package}, which this Python lacks.", f"Install it: python -m pip install {package}"
+                f"The format {name} needs the package {package}, which this Python lacks.",
+                f"Export in the training environment ('./nanosynth export …' in a checkout), or install it: python -m pip install {package}",
             )
     items = items_of(source)
     for name in formats:
