@@ -245,7 +245,7 @@ def begin():
     configuration = bpy.context.window_manager.keyconfigs.addon
     if configuration is None:
         return
-    keymap = configuration.keymaps.new(name="Image", space_type="IMAGE_EDITOR")
+    keymap = configuration.keymaps.new(name="Frames", space_type="EMPTY")  # asked before that of the image editor
     for operator, key, values in Keys.wanted:
         item = keymap.keymap_items.new(operator, key, "PRESS", repeat=True)
         for name, value in values.items():

@@ -1,12 +1,13 @@
 """A user in front of the window: walks the whole workflow with clicks and keys, and takes a screenshot at each step.
 
 Run by Blender with a window; ends it when done. Screenshots go to the folder
-NANOSYNTH_SHOTS. A generator of steps: each `yield` lets Blender draw and work.
+NANOSYNTH_SHOTS. Generators of steps: each `yield` lets Blender draw and work.
 What Nanosynth itself does meanwhile is timed (`record.py`) and written beside them.
 """
 
 import importlib
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -139,9 +140,9 @@ def home():
     return module("operators.state").home(bpy.context)
 
 
-def walk(folder):
-    ops, jobs, state, results = bpy.ops.nanosynth, module("operators.jobs"), module("operators.state"), module("operators.results")
-    painter = module("operators.painter")
+def begun(folder):
+    """The workspace, in a file that is not saved yet."""
+    ops = bpy.ops.nanosynth
     yield from pause(1)
     shot("00_start")
     invoke(ops.open_workspace)
@@ -155,7 +156,10 @@ def walk(folder):
         shot(f"02_before_{name}")
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "project.blend"))
     yield from alone("project")
-    # dropped on the 3D view: the file handlers find their operators
+
+
+def dropped(folder):
+    """Files dropped on the 3D view, whose file handlers find their operators."""
     invoke(bpy.ops.wm.drop_import_file, directory=str(folder), files=[{"name": "tiny.toml"}])
     yield from until(lambda: home().nanosynth_recipe.name == "tiny", "the dropped recipe", 20)
     yield from alone("references")
@@ -170,6 +174,11 @@ def walk(folder):
     yield from until(lambda: len(home().nanosynth.references) == 1, "the dropped micrograph", 20)
     yield from pause(1)
     shot("06_reference")
+
+
+def tuned(folder):
+    """Templates, the look and the light."""
+    ops = bpy.ops.nanosynth
     yield from alone("templates")
     shot("07_templates")
     yield from own_template(ops)
@@ -185,6 +194,11 @@ def walk(folder):
     yield from alone("scene")
     shot("09_scene")
 
+
+def generated(folder):
+    """A job that is cancelled, and one that goes on while another file is open."""
+    jobs = module("operators.jobs")
+    state = module("operators.state")
     yield from alone("generate")
     home().nanosynth_recipe.count = 500  # more than are made before the job is cancelled
     yield from press(lambda: jobs.running("generate"), "generation")
@@ -215,6 +229,10 @@ def walk(folder):
     yield from pause(1)
     shot("14_generated")
 
+
+def trained(folder):
+    """The extension is disabled at work, and the run goes on."""
+    jobs = module("operators.jobs")
     yield from alone("train")
     home().nanosynth.training, home().nanosynth.training_file = "file", "//training.toml"
     yield from press(lambda: jobs.running("train"), "training")
@@ -227,7 +245,7 @@ def walk(folder):
     shot("20_disabled")
     assert "train" not in jobs.RUNNING and not hasattr(bpy.types, "NANOSYNTH_PT_train")
     bpy.ops.preferences.addon_enable(module=NAME)
-    jobs, painter = module("operators.jobs"), module("operators.painter")
+    jobs = module("operators.jobs")
     yield from until(lambda: sidebar().active_panel_category == "Nanosynth", "the sidebar tab", 60)
     yield from pause(1)
     yield from press(lambda: "train" in jobs.RUNNING, "the training again")
@@ -237,6 +255,12 @@ def walk(folder):
     yield from pause(1)
     shot("21_trained")
 
+
+def selected(folder):
+    """The pictures of the epochs, keys and search."""
+    ops = bpy.ops.nanosynth
+    state = module("operators.state")
+    painter = module("operators.painter")
     yield from alone("select")
     invoke(ops.show_epoch, step=0)
     yield from until(painted("epoch", "gallery"), "the pictures of the epochs")
@@ -265,6 +289,10 @@ def walk(folder):
     yield from pause(1)
     shot("25_selected")
 
+
+def segmented(folder):
+    """The micrograph through the network."""
+    jobs = module("operators.jobs")
     yield from alone("segment")
     yield from press(lambda: "segment" in jobs.RUNNING, "segmentation")
     yield from pause(1.5)
@@ -275,7 +303,12 @@ def walk(folder):
     yield from pause(1)
     shot("31_segmented")
 
-    # a result as large as a micrograph, in which there is something to tune and to click
+
+def analysed(folder):
+    """A result as large as a micrograph, in which there is something to tune and to click."""
+    ops = bpy.ops.nanosynth
+    painter = module("operators.painter")
+    results = module("operators.results")
     large_result(folder)
     home().nanosynth.model, home().nanosynth.result = "//large/model", "//large/result"
     yield from drop(folder / "large" / "large.png")
@@ -297,6 +330,7 @@ def walk(folder):
         if not number:
             yield from pause(0.6)
             shot("33_tuned")
+    print("seconds to the first and to the full answer at 2048 px:", "; ".join(f"{a:.2f}, {b:.2f}" for a, b in answers), flush=True)
     bpy.ops.ed.undo_push(message="tuned")
     home().nanosynth.threshold = 0.9
     bpy.ops.ed.undo_push(message="tuned too far")
@@ -328,6 +362,10 @@ def walk(folder):
     yield from pause(0.6)
     shot("36_exported")
 
+
+def drawn(folder):
+    """A drawn scene, presets, undo, preferences."""
+    ops = bpy.ops.nanosynth
     yield from alone("scene")
     invoke(ops.open_scene)
     yield from pause(1.5)
@@ -347,7 +385,9 @@ def walk(folder):
     bpy.ops.nanosynth.show_preferences("INVOKE_DEFAULT")
     yield from pause(2)
     shot("42_preferences")
-    print("seconds to the first and to the full answer at 2048 px:", "; ".join(f"{a:.2f}, {b:.2f}" for a, b in answers), flush=True)
+
+
+PARTS = (begun, dropped, tuned, generated, trained, selected, segmented, analysed, drawn)
 
 
 def drop(path, name=None):
@@ -509,7 +549,13 @@ def main():
     recorder = Recorder(NAME)
     recorder.begin()
     Panels.recorder = recorder
-    steps = walk(folder)
+    parts = PARTS
+    if "NANOSYNTH_WALK" in os.environ:  # to mend the walk: some parts alone, in the project of an earlier walk
+        parts = [globals()[name] for name in os.environ["NANOSYNTH_WALK"].split()]
+        folder = Path(os.environ["NANOSYNTH_PROJECT"])
+        bpy.ops.wm.open_mainfile(filepath=str(folder / "project.blend"))
+        Panels.opened = "generate"  # as when the file was saved
+    steps = itertools.chain.from_iterable(part(folder) for part in parts)
 
     def step():
         try:
