@@ -2,7 +2,7 @@
 
 The process belongs to the session, like the preview's. It is told what is
 wanted; of several requests of a kind it meets the newest. Pictures come back
-as PNG and are packed into their image, so that they stay in the .blend.
+as files that are packed into their image, so that they stay in the .blend.
 Without a window the same is done in place.
 """
 
@@ -69,11 +69,14 @@ def ask(context, request: dict, then=None, show: bool = True):
     what = request["what"]
     Studio.errors.pop(what, None)
     if bpy.app.background:
-        from ..learn.painting import Painter
+        from ..learn.painting import Painter, write_picture
 
         Studio.in_place = Studio.in_place or Painter()
         *_, last = Studio.in_place.answer(request)
-        _take(context, what, None if last.picture is None else _png(last.picture), last.facts, last.plot, then, show)
+        file = io.BytesIO()
+        if last.picture is not None:
+            write_picture(file, last.picture)
+        _take(context, what, file.getvalue() or None, last.facts, last.plot, then, show)
         return
     if Studio.child is None:
         _hire()
@@ -83,14 +86,6 @@ def ask(context, request: dict, then=None, show: bool = True):
     Studio.child.send(number=Studio.number, **request)
     if not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=TICK_S, persistent=True)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 def _hire():
@@ -166,7 +161,7 @@ def _take(context, what, data, facts, plot, then, show):
         name, place = IMAGES[what]
         image = packed(name, data)
         if show or any(area.spaces.active.image == image for area in pictures.editors(context)):
-            pictures.show(context, image, place)
+            pictures.show(context, image, place, size_of(data))
     if plot is not None:
         Studio.painted += 1
         Studio.plots[what] = (Studio.painted, plot)
@@ -174,8 +169,16 @@ def _take(context, what, data, facts, plot, then, show):
         then(facts)
 
 
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of a picture in a file; asking Blender would have it read the whole."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as picture:
+        return picture.size
+
+
 def packed(name: str, data: bytes) -> bpy.types.Image:
-    """An image datablock with a PNG file inside; a second call replaces it."""
+    """An image datablock with a file inside; a second call replaces it."""
     image = bpy.data.images.get(name)
     if image is None:
         image = bpy.data.images.new(name, 8, 8, alpha=False)

@@ -62,12 +62,23 @@ def editors(context) -> list[bpy.types.Area]:
     return sorted(areas, key=lambda area: (-area.y, area.x))
 
 
-def show(context, image: bpy.types.Image, place: str):
+class Fitted:
+    """The size of the picture that each image editor was last fitted to, by the editor's address."""
+
+    sizes: dict[int, tuple[int, int]] = {}
+
+
+def show(context, image: bpy.types.Image, place: str, size: tuple[int, int] | None = None):
     """Show an image in an image editor: the first one has the reference, the last one what Nanosynth makes.
+
+    The whole picture comes into view if it is of another size than the one before;
+    else the view stays as the user has set it.
 
     Parameters
     ----------
     place : "reference" or "result"
+    size : (width, height), optional
+        Of the picture, where it is known without reading it.
     """
     if bpy.app.background:
         return
@@ -76,7 +87,9 @@ def show(context, image: bpy.types.Image, place: str):
         return
     area = areas[0 if place == "reference" else -1]
     space = area.spaces.active
-    fresh = space.image is None or tuple(space.image.size) != tuple(image.size)
+    size = tuple(size or image.size)
+    fresh = space.image is None or Fitted.sizes.get(area.as_pointer()) != size
+    Fitted.sizes[area.as_pointer()] = size
     space.image = image
     area.tag_redraw()
     region = next((region for region in area.regions if region.type == "WINDOW"), None)
@@ -122,6 +135,14 @@ def frame(context):
             space.region_3d.view_distance = 1.15 * size
             space.region_3d.view_location = (0.25 * size, 0.0, 0.0)
             space.clip_end = max(space.clip_end, 4 * size)
+
+
+def through_camera(context, on: bool):
+    """Look through the scene's camera in the 3D views of the window, or no longer."""
+    for area in context.window.screen.areas:
+        view = area.spaces.active.region_3d if area.type == "VIEW_3D" else None
+        if view and (view.view_perspective == "CAMERA") != on:
+            view.view_perspective = "CAMERA" if on else "ORTHO"
 
 
 def set_opacity(opacity: float):

@@ -74,6 +74,8 @@ class OpenScene(Action):
         built.scene.cycles.samples = recipe.camera.samples
         if context.window:
             context.window.scene = built.scene
+            built.scene.camera.data.passepartout_alpha = 1.0  # the picture alone, not the triangle that the substrate is
+            pictures.through_camera(context, True)
         self.report({"INFO"}, f"Scene {index} with {len(built.particles)} particles is open")
 
 
@@ -100,6 +102,7 @@ class CloseScene(Action):
         drawn, scene = context.scene, context.scene.nanosynth_home
         if context.window:
             context.window.scene = scene
+            pictures.through_camera(context, False)
         if not self.keep:
             objects = list(drawn.objects)
             parts = {item.data for item in objects if item.data is not None} | {drawn.world}
