@@ -200,6 +200,10 @@ class Found:
             return f"{path} is no longer there"
         if self.info.get("sha256") not in (None, sha256(path)):
             return f"{path} has changed since it was segmented"
+        try:
+            self.pixels()
+        except NanosynthError as error:
+            return error.message
         return ""
 
     def pixels(self) -> np.ndarray:

@@ -238,6 +238,7 @@ def object_of(template) -> bpy.types.Object | None:
 def form_of(template) -> Shape:
     """A form of a built-in template, light enough to be edited."""
     plain = properties.from_properties(Template, template)
+    plain.variants = 1
     rng = np.random.default_rng(0)  # one of the forms it may have; the artist goes on from here
     if plain.shape in ("sphere", "core_shell"):
         return Shape(*icosphere(4))
