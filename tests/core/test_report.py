@@ -226,6 +226,13 @@ def test_lost_and_changed_micrographs_are_told_and_the_report_is_made(tmp_path, 
     assert "Micrograph a" not in page.alternatives and "Particles of a coloured" in page.alternatives
 
 
+def test_a_micrograph_that_can_no_longer_be_read_does_not_end_the_report(tmp_path, results):
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    changed(results[0], sha256=sha256(tmp_path / "b.png"))
+    text = " ".join(written(tmp_path, results[:1]).words)
+    assert "b: the micrograph cannot be shown, since" in text and "not an image" in text
+
+
 def test_doubts_and_failures_stand_in_the_report(tmp_path, results):
     changed(results[0], warnings=["a <doubt>"])
     record = read_json(results[0] / "segmentation.json")
