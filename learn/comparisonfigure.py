@@ -51,7 +51,7 @@ def draw_comparison(path, result: dict, cells, names):
                 if ends:
                     factor = 1e6 if key == "warping_error" else 1
                     axes.plot([at, at], [end * factor for end in ends], color=COLOURS[i], lw=1)
-        axes.set_xticks(range(len(keys)), [PAPER_HEADS[key] for key in keys])
+        axes.set_xticks(range(len(keys)), [_pretty(PAPER_HEADS[key]) for key in keys])
         axes.set_xlim(-0.6, len(keys) - 0.4)
         axes.tick_params(labelsize=7.5)
         axes.grid(axis="y", color="#e3e3e3", lw=0.7)
@@ -64,7 +64,7 @@ def draw_comparison(path, result: dict, cells, names):
     right.annotate("manual", (1, manual), xycoords=("axes fraction", "data"), fontsize=6.5, ha="right", va="bottom", color="#444444")
     for i, (name, _) in enumerate(methods):
         left.plot([], [], color=COLOURS[i], lw=2, label=_pretty(name))
-    left.legend(loc="lower left", frameon=False, fontsize=7.5)
+    left.legend(loc="best", framealpha=0.8, edgecolor="none", fontsize=7.5)
     _save(figure, path)
 
 
