@@ -203,7 +203,7 @@ class Found:
         try:
             self.pixels()
         except NanosynthError as error:
-            return error.message
+            return error.message.rstrip(".")
         return ""
 
     def pixels(self) -> np.ndarray:
