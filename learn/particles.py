@@ -339,8 +339,8 @@ def _along(rows, columns, inside, area, skeleton):
         return none, "no length, width, curvature: not elongated"
     if skeleton - rows.size > max(1.5 * width, 0.25 * rows.size):
         return none, "no length, width, curvature: branched or closed"
-    # The ends of a skeleton bend towards corners.
-    inner = (arc >= min(width, 0.2 * arc[-1])) & (arc <= arc[-1] - min(width, 0.2 * arc[-1]))
+    # Where an end is cut straight the skeleton bends to one of its corners.
+    inner = (arc >= min(1.5 * width, 0.3 * arc[-1])) & (arc <= arc[-1] - min(1.5 * width, 0.3 * arc[-1]))
     bend = np.abs(x1 * y2 - y1 * x2) / np.maximum(speed, 1e-9) ** 3
     return (length, width, float((bend * speed)[inner].sum() / speed[inner].sum())), ""
 

@@ -161,6 +161,17 @@ def test_bent_wires(radius, degrees):
     assert table["curvature_per_px"][0] == pytest.approx(1 / radius, rel=0.15)
 
 
+@pytest.mark.parametrize("turn", [0, 0.2, 0.5, 0.785])
+def test_wires_whose_ends_are_cut_straight(turn):
+    """The skeleton bends to a corner there, which must not count as curvature."""
+    y, x = np.mgrid[:400, :400] - 200.0
+    x, y = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+    bent = (np.abs(np.hypot(x, y + 120) - 120) < 6) & (np.abs(np.arctan2(x, y + 120)) < 0.7)
+    assert particles.measure(bent.astype(int))["curvature_per_px"][0] == pytest.approx(1 / 120, rel=0.15)
+    straight = particles.measure(((np.abs(y) < 8) & (np.abs(x) < 80)).astype(int))
+    assert straight["curvature_per_px"][0] < 0.2 / 100 and straight["length_px"][0] == pytest.approx(160, rel=0.03)
+
+
 def test_where_a_length_has_no_meaning():
     y, x = np.mgrid[:120, :120] - 60
     shapes = {
