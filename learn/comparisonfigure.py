@@ -34,7 +34,8 @@ def draw_comparison(path, result: dict, cells, names):
     """
     figure = _figure(8.6, 5.0)
     above, below = figure.subfigures(2, 1, height_ratios=(0.36 + 0.12 * len(cells), 1.4))
-    _table(above.add_subplot(), cells, names)
+    # Not a subplot: the layout would make room within it for texts that have their places.
+    _table(above.add_axes((0.005, 0, 0.99, 1)), cells, names)
     left, middle, right = below.subplots(1, 3, width_ratios=(5, 1.3, 1.6))
     methods = list(result["methods"].items())
     for axes, keys in ((left, SHARES), (middle, ("warping_error",)), (right, ("n_predicted",))):
@@ -57,10 +58,10 @@ def draw_comparison(path, result: dict, cells, names):
         axes.grid(axis="y", color="#e3e3e3", lw=0.7)
         axes.set_axisbelow(True)
     left.set_ylim(top=1.01)
-    for axes in (middle, right):
-        axes.set_ylim(bottom=0)
     manual = np.mean([row["n_truth"] for row in methods[0][1]["images"].values()])
     right.axhline(manual, color="#444444", lw=1, ls=":")
+    for axes in (middle, right):
+        axes.set_ylim(bottom=0)
     right.annotate("manual", (1, manual), xycoords=("axes fraction", "data"), fontsize=6.5, ha="right", va="bottom", color="#444444")
     for i, (name, _) in enumerate(methods):
         left.plot([], [], color=COLOURS[i], lw=2, label=_pretty(name))

@@ -54,6 +54,11 @@ class Answer:
     facts: dict = field(default_factory=dict)
     plot: np.ndarray | None = None
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the picture."""
+        return None if self.picture is None else self.picture.shape[1::-1]
+
 
 class Painter:
     """Answers requests, and keeps what the last ones needed: images read, particles found, small pictures."""
@@ -554,6 +559,7 @@ def run_painter(folder, orders, reporter):
                     number=order["number"],
                     facts=answer.facts,
                     plot=str(plot) if answer.plot is not None else None,
+                    size=answer.size,
                 )
                 if not orders.empty() and not answer.facts["final"]:
                     waiting = {order["what"]: order, **waiting}  # to go on with, unless a newer one of its kind has come

@@ -76,7 +76,7 @@ def ask(context, request: dict, then=None, show: bool = True):
         file = io.BytesIO()
         if last.picture is not None:
             write_picture(file, last.picture)
-        _take(context, what, file.getvalue() or None, last.facts, last.plot, then, show)
+        _take(context, what, file.getvalue() or None, last.size, last.facts, last.plot, then, show)
         return
     if Studio.child is None:
         _hire()
@@ -113,34 +113,36 @@ def _tick():
     return TICK_S if Studio.asked else None
 
 
+def _fetch(message, inbox):
+    """Read an answer's files, in a thread of its own, and put them among the messages."""
+    picture, plot = (Path(path) if path else None for path in (message["path"], message["plot"]))
+    try:
+        message.update(kind="fetched", data=picture.read_bytes() if picture else None, drawn=np.load(plot) if plot else None)
+    except OSError as error:  # the desk is cleared when the process ends; then nobody reads this
+        message = {"kind": "error", "number": message["number"], "message": f"{picture or plot}: {error.strerror}.", "remedy": ""}
+    inbox.put((None, message))
+    for path in (picture, plot):
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
 def _hear(message) -> bool:
     """Take in a message; True if a picture was shown."""
     kind, number = message["kind"], message.get("number")
     what = next((what for what, asked in Studio.asked.items() if asked == number), None)
     if kind == "artifact":
-        picture, plot = (Path(path) if path else None for path in (message["path"], message["plot"]))
-        if what is not None:
-            then, show = Studio.then[what]
-            if message["facts"]["final"]:
-                del Studio.asked[what]
-            try:
-                _take(
-                    bpy.context,
-                    what,
-                    picture.read_bytes() if picture else None,
-                    message["facts"],
-                    np.load(plot) if plot else None,
-                    then,
-                    show,
-                )
-            except NanosynthError as error:
-                Studio.errors[what] = str(error)
-            Studio.then[what] = (then, False)
-            jobs.redraw()
-        for path in (picture, plot):
-            if path is not None:
-                path.unlink(missing_ok=True)
-        return what is not None
+        threading.Thread(target=_fetch, args=(message, Studio.child.inbox), daemon=True).start()
+    if kind == "fetched" and what is not None:
+        then, show = Studio.then[what]
+        if message["facts"]["final"]:
+            del Studio.asked[what]
+        try:
+            _take(bpy.context, what, message["data"], message["size"], message["facts"], message["drawn"], then, show)
+        except NanosynthError as error:
+            Studio.errors[what] = str(error)
+        Studio.then[what] = (then, False)
+        jobs.redraw()
+        return True
     if kind == "error" and what is not None:
         Studio.errors[what] = f"{message['message']} {message['remedy']}".rstrip()
         del Studio.asked[what]
@@ -156,25 +158,17 @@ def _bury():
     jobs.redraw()
 
 
-def _take(context, what, data, facts, plot, then, show):
+def _take(context, what, data, size, facts, plot, then, show):
     if data is not None:
         name, place = IMAGES[what]
         image = packed(name, data)
         if show or any(area.spaces.active.image == image for area in pictures.editors(context)):
-            pictures.show(context, image, place, size_of(data))
+            pictures.show(context, image, place, size)
     if plot is not None:
         Studio.painted += 1
         Studio.plots[what] = (Studio.painted, plot)
     if then:
         then(facts)
-
-
-def size_of(data: bytes) -> tuple[int, int]:
-    """Width and height of a picture in a file; asking Blender would have it read the whole."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as picture:
-        return picture.size
 
 
 def packed(name: str, data: bytes) -> bpy.types.Image:

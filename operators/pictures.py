@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import bpy
@@ -11,6 +12,7 @@ from ..synth.recipe import NM_PER_UNIT
 
 PREFIX = "Nanosynth"
 PLANES = ("Nanosynth micrograph", "Nanosynth result")
+FIT_S = 0.1
 ASSUMED_NM_PER_PX = 1.0
 """Pixel size by which a micrograph of unknown scale is laid out."""
 
@@ -92,10 +94,19 @@ def show(context, image: bpy.types.Image, place: str, size: tuple[int, int] | No
     Fitted.sizes[area.as_pointer()] = size
     space.image = image
     area.tag_redraw()
-    region = next((region for region in area.regions if region.type == "WINDOW"), None)
-    if fresh and region and region.width > 1:
-        with context.temp_override(window=context.window or context.window_manager.windows[0], area=area, region=region):
-            bpy.ops.image.view_all(fit_view=True)
+    if fresh:
+        # Once Blender has drawn it: fitted at once, it would be read here.
+        bpy.app.timers.register(functools.partial(_fit, area.as_pointer()), first_interval=FIT_S)
+
+
+def _fit(address: int):
+    """Bring the whole picture into view in the image editor at this address, if it is still there."""
+    window = bpy.context.window_manager.windows[0]
+    for area in editors(bpy.context):
+        region = next((region for region in area.regions if region.type == "WINDOW"), None)
+        if area.as_pointer() == address and region and region.width > 1 and area.spaces.active.image:
+            with bpy.context.temp_override(window=window, area=area, region=region):
+                bpy.ops.image.view_all(fit_view=True)
 
 
 def lay_out(scene: bpy.types.Scene, micrograph: bpy.types.Image, result: bpy.types.Image | None, nm_per_px: float, opacity: float):
