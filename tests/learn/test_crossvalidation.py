@@ -195,3 +195,16 @@ def test_bad_input_is_named(real, fast):
     (real / "images" / "new.png").write_bytes((real / "images" / "m0.png").read_bytes())
     with pytest.raises(NanosynthError, match="the same picture"):
         cross_validate([real / "images"], real / "truth", **arguments)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_figure_of_one_network_alone_has_room_for_everything(tmp_path):
+    """Matplotlib warns where it cannot lay out a figure."""
+    from nanosynth.learn.comparisonfigure import draw_comparison
+
+    image = dict.fromkeys(("precision", "recall", "accuracy", "f1", "ap", "warping_error"), 0.5) | {"n_predicted": 1, "n_truth": 7}
+    scores = {"images": {"a": image, "b": image}, "mean": image, "intervals": {"mean": {"f1": (0.4, 0.6)}}}
+    result = {"methods": {"U-Net_real": scores}, "difference": None}
+    draw_comparison(tmp_path / "figure.png", result, crossvalidation.cells(result), ["U-Net_real"])
+    with Image.open(tmp_path / "figure.png") as figure:
+        assert figure.size == (1720, 1000)
