@@ -202,8 +202,10 @@ def test_the_figure_of_one_network_alone_has_room_for_everything(tmp_path):
     """Matplotlib warns where it cannot lay out a figure."""
     from nanosynth.learn.comparisonfigure import draw_comparison
 
-    image = dict.fromkeys(("precision", "recall", "accuracy", "f1", "ap", "warping_error"), 0.5) | {"n_predicted": 1, "n_truth": 7}
-    scores = {"images": {"a": image, "b": image}, "mean": image, "intervals": {"mean": {"f1": (0.4, 0.6)}}}
+    shares = dict.fromkeys(("precision", "recall", "accuracy", "f1", "ap"), 0.5) | {"warping_error": 0.067}
+    image = shares | {"n_predicted": 1, "n_truth": 7}
+    ends = {key: (value / 2, value * 1.5) for key, value in shares.items()}
+    scores = {"images": {"a": image, "b": image}, "mean": shares, "intervals": {"mean": ends}}
     result = {"methods": {"U-Net_real": scores}, "difference": None}
     draw_comparison(tmp_path / "figure.png", result, crossvalidation.cells(result), ["U-Net_real"])
     with Image.open(tmp_path / "figure.png") as figure:
