@@ -118,7 +118,8 @@ def cross_validate(
             folds=len(plan),
             images=len(items),
         )
-        clock = Clock(parts)
+        finished = sum((out / f"fold-{number + 1:02d}" / "done.json").is_file() for number in range(len(plan)))
+        clock = Clock(parts, finished + bool(judge) if finished else 0)  # what is there already says nothing of the pace
         if judge:
             part = Part(reporter, clock, 0, parts, SYNTH)
             segment_all(judge, items, options, out / "synth", part)

@@ -150,7 +150,16 @@ def test_an_interrupted_fold_goes_on(real, fast, monkeypatch):
     assert (real / "baseline" / "fold-01" / "done.json").is_file()
     assert not (real / "baseline" / "fold-02" / "done.json").exists()
     before = (real / "baseline" / "fold-01" / "run" / "history.jsonl").read_bytes()
-    stopped = cross_validate(*arguments, folds=2)
+    shown = []
+
+    class Watch(Reporter):
+        def send(self, kind, **values):
+            if kind == "progress":
+                shown.append(values)
+
+    stopped = cross_validate(*arguments, folds=2, reporter=Watch())
+    assert shown[0]["done"] == 1 and shown[0]["seconds_left"] is None  # the fold that was there took no time
+    assert shown[-1]["done"] == shown[-1]["total"] == 2
     assert (real / "baseline" / "fold-01" / "run" / "history.jsonl").read_bytes() == before
     through = cross_validate([real / "images"], real / "truth", real / "another", fast, folds=2)
     assert stopped["methods"] == through["methods"]
