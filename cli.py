@@ -581,7 +581,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="csv, parquet, labels, ome-tiff, imagej, coco, cellpose, stardist, geojson",
+        help="csv, labels, imagej, coco, ome-tiff, cellpose, stardist, geojson; parquet, which needs pyarrow: the training environment has it, Blender has not",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder that receives a folder for each format")
 

@@ -143,7 +143,7 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
         if names:
             who = "all images" if len(names) == len(items) > 1 else ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             reporter.warning(f"{who}: {message}", remedy, images=names)
-    reporter.done(out=str(out), files=len(files), text=f"{len(files)} files in {out}.")
+    reporter.done(out=str(out), files=len(files), text=f"{len(files)} file{'s' * (len(files) != 1)} in {out}.")
     return files
 
 
