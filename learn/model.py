@@ -138,6 +138,7 @@ def describe(run: Run) -> tuple[dict, Path]:
             "data_set": run.info["identity"]["data_set"],
             "seed": run.settings.seed,
             "command": run.info["command"],
+            "extended": run.info.get("extended", []),
             "commit": run.info["commit"],
             "versions": run.info["versions"],
             "epoch": epoch,

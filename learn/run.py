@@ -38,7 +38,7 @@ class Run:
 
     @classmethod
     def start(cls, path, settings: TrainingSettings, identity: dict, facts: dict, recipe_toml: str) -> Run:
-        """Begin a run, or take up an interrupted one that was asked for in the same words.
+        """Begin a run, or take up one that was asked for in the same words, more epochs excepted.
 
         Parameters
         ----------
@@ -61,6 +61,8 @@ class Run:
         if (path / "run.json").is_file():
             run = cls.open(path)
             run.refuse_change(settings, identity)
+            if settings.epochs > run.settings.epochs:
+                run.extend(settings, facts)
             for folder in (path, *(path / name for name in FOLDERS)):
                 sweep(folder)
             for name in ("history.jsonl", "events.jsonl"):
@@ -99,9 +101,11 @@ class Run:
         return cls(path, info, read_toml(TrainingSettings, path / "settings.toml"))
 
     def refuse_change(self, settings: TrainingSettings, identity: dict):
-        """Raise if settings or data differ from those this run was begun with; the first difference is named."""
+        """Raise if settings (but for more epochs) or data differ from those this run was begun with; the first difference is named."""
         there, here = leaves({**to_dict(self.settings), **self.info["identity"]}), leaves({**to_dict(settings), **identity})
         for key in {**there, **here}:
+            if key == "epochs" and here[key] > there[key]:
+                continue
             if there.get(key) != here.get(key):
                 if key.startswith("data_set."):
                     what = f"on another data set, or this one has changed since ({key} differs)"
@@ -113,6 +117,17 @@ class Run:
                     f"{self.path}: holds a run {what}.",
                     "Choose another folder for --out, or repeat the command that began this run.",
                 )
+
+    def extend(self, settings: TrainingSettings, facts: dict):
+        """Let a run go on to more epochs; `run.json` keeps where, and by which command.
+
+        The learning rate follows the new number from there on: after a tail that has
+        fallen to 0 it starts high again.
+        """
+        self.info.setdefault("extended", []).append({"from": self.settings.epochs, "to": settings.epochs, "command": facts.get("command")})
+        write_json(self.path / "run.json", self.info)
+        write_text(self.path / "settings.toml", to_toml(settings))
+        self.settings = settings
 
     def history(self) -> list[dict]:
         """A dict per finished epoch, in order."""

@@ -43,10 +43,20 @@ def test_the_same_words_continue_it(run):
     assert [line["epoch"] for line in start(run.path).history()] == [1]
 
 
+def test_more_epochs_extend_it(run):
+    finish(run, 1)
+    more = TrainingSettings(epochs=12, keep="best+every", keep_every=4)
+    extended = start(run.path, more)
+    assert extended.settings == Run.open(run.path).settings == more and len(extended.history()) == 1
+    assert Run.open(run.path).info["extended"] == [{"from": 9, "to": 12, "command": "nanosynth train"}]
+    start(run.path, more)
+    assert len(Run.open(run.path).info["extended"]) == 1
+
+
 @pytest.mark.parametrize(
     "settings, changes, named",
     [
-        (TrainingSettings(epochs=10, keep="best+every", keep_every=4), {}, "epochs = 9, not 10"),
+        (TrainingSettings(epochs=8, keep="best+every", keep_every=4), {}, "epochs = 9, not 8"),
         (TrainingSettings(epochs=9, keep="best+every", keep_every=4, augmentation=Augmentation(zoom=(0.5, 2.0))), {}, "augmentation.zoom = [0.8, 1.25], not [0.5, 2.0]"),
         (SETTINGS, {"data_set": {"recipe": "xyz", "content": "123", "pairs": 4}}, "another data set, or this one has changed since (data_set.recipe differs)"),
         (SETTINGS, {"data_set": {"recipe": "abc", "content": "456", "pairs": 4}}, "(data_set.content differs)"),
