@@ -134,7 +134,7 @@ def read_labels(path) -> np.ndarray:
     Raises
     ------
     NanosynthError
-        If the file is damaged, coloured, or holds anything but whole numbers from 0.
+        If the file is damaged, coloured, a micrograph by its looks, or holds anything but whole numbers from 0.
     """
     path = Path(path)
     raw, _, _ = _load(path)
@@ -152,6 +152,11 @@ def read_labels(path) -> np.ndarray:
         )
     if labels.max() == 255 and not ((labels != 0) & (labels != 255)).any():
         labels = ndimage.label(labels)[0].astype(np.int32)
+    # The pixels of a particle lie together; those of a micrograph's grey level are scattered by noise.
+    pairs = (labels[:, 1:] > 0) & (labels[:, :-1] > 0)
+    scattered = pairs.sum() > labels.size / 2 and (labels[:, 1:] == labels[:, :-1])[pairs].mean() < 0.3
+    if scattered and labels.size > 10 * np.unique(labels).size > 300:
+        raise NanosynthError(f"{path}: looks like a micrograph, not like a label image.", "Name the image that holds a number per particle.")
     return labels
 
 

@@ -414,3 +414,13 @@ def test_bad_labels(tmp_path, values, message):
     tifffile.imwrite(tmp_path / "a.tif", values)
     with pytest.raises(NanosynthError, match=message):
         images.read_labels(tmp_path / "a.tif")
+
+
+def test_a_micrograph_is_not_taken_for_labels(tmp_path):
+    rng = np.random.default_rng(3)
+    images.write_grey(tmp_path / "grey.png", rng.normal(120, 12, (60, 60)).clip(1, 255).astype(np.uint8))
+    with pytest.raises(NanosynthError, match="grey.png: looks like a micrograph"):
+        images.read_labels(tmp_path / "grey.png")
+    dense = np.arange(3600, dtype=np.int32).reshape(60, 60).repeat(2, 0).repeat(2, 1) + 1  # 2 x 2 px each, no background
+    images.write_labels(tmp_path / "dense.png", dense)
+    np.testing.assert_array_equal(images.read_labels(tmp_path / "dense.png"), dense)

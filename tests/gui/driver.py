@@ -466,6 +466,28 @@ def stroke(target, editor):
     yield from until(lambda: lines.drawn(home(), target), f"the line over the {target}", 30)
 
 
+def turned_by_mouse(ops):
+    """The lamp is turned with the mouse, and turned back by undo."""
+    tuning, place = home().nanosynth_tuning, area("VIEW_3D")
+    invoke(ops.show_light)
+    before = tuning.light()
+    x, y = place.x + place.width * 0.3, place.y + place.height * 0.7
+    pointer(x, y)
+    yield from pause(0.5)
+    key("r")
+    for step in range(1, 4):
+        pointer(x + 40 * step, y - 30 * step)
+        yield from pause(0.3)
+    click(x + 120, y - 90)
+    yield from until(lambda: abs(tuning.azimuth - before["azimuth"]) > 1, "the light that the mouse has turned", 30)
+    yield from pause(0.5)
+    key("ctrl+z")
+    yield from until(lambda: abs(home().nanosynth_tuning.azimuth - before["azimuth"]) < 0.1, "the light before it", 30)
+    lamp = home().nanosynth_tuning.lamp
+    light = module("operators.light")
+    assert (light.facing(lamp) - light.direction(before["azimuth"], before["elevation"])).length < 1e-3
+
+
 def tuned_look(ops, preview):
     """The preview follows a slider and the lamp; intensities along lines."""
     for change in (
@@ -481,6 +503,7 @@ def tuned_look(ops, preview):
     assert home().nanosynth_tuning.own_light
     yield from pause(1)
     shot("08_preview_lamp")
+    yield from turned_by_mouse(ops)
     for number, target in enumerate(("reference", "preview")):
         yield from stroke(target, area("IMAGE_EDITOR", number))
     shot("08_lines")
@@ -549,9 +572,9 @@ def main():
     recorder = Recorder(NAME)
     recorder.begin()
     Panels.recorder = recorder
-    parts = PARTS
-    if "NANOSYNTH_WALK" in os.environ:  # to mend the walk: some parts alone, in the project of an earlier walk
-        parts = [globals()[name] for name in os.environ["NANOSYNTH_WALK"].split()]
+    # To mend the walk: some parts alone, in the project of an earlier walk.
+    parts = [part for part in PARTS if part.__name__ in os.environ.get("NANOSYNTH_WALK", part.__name__).split()]
+    if "NANOSYNTH_PROJECT" in os.environ:
         folder = Path(os.environ["NANOSYNTH_PROJECT"])
         bpy.ops.wm.open_mainfile(filepath=str(folder / "project.blend"))
         Panels.opened = "generate"  # as when the file was saved
