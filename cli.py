@@ -74,6 +74,7 @@ def train(arguments, reporter):
         validation=arguments.validation,
         truth=arguments.truth,
         validation_diameter=arguments.validation_diameter,
+        validation_scale_file=arguments.validation_scale_file,
         command=arguments.command_line,
         reporter=reporter,
     )
@@ -483,6 +484,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("--validation", type=Path, nargs="+", default=[], metavar="IMAGE", help="real images that are predicted after each epoch")
     add("--truth", type=Path, nargs="+", default=[], metavar="LABELS", help="label image of each validation image, in the same order")
     add("--validation-diameter", type=float, metavar="PX", help="typical particle diameter in the validation images, in px")
+    add("--validation-scale-file", type=Path, metavar="FILE", help="CSV file with the columns image and nm_per_px, for the validation images")
     if chosen == "train":
         from .learn.settings import TrainingSettings
 

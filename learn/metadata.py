@@ -397,3 +397,12 @@ class ScaleFile:
         """Raise if the file has none of these images: it is not theirs."""
         if all(self.of(image) is None for image in images):
             raise NanosynthError(f"{self.path}: has none of the images.", "Write their file names into its column image.")
+
+
+def scales_of(path, images) -> dict[str, float]:
+    """File name -> nm per pixel of the images that a `ScaleFile` tells; empty without one."""
+    if not path:
+        return {}
+    scales = ScaleFile(path)
+    scales.refuse_strangers(images)
+    return {Path(image).name: scales.of(image) for image in images if scales.of(image)}

@@ -24,6 +24,7 @@ from ..synth.dataset import Dataset
 from . import validation as real
 from .backend import load_keras, versions
 from .data import Batches, Scenes, particle_sizes
+from .metadata import scales_of
 from .model import Model, save_weights
 from .run import SCORES, Run, content_hash
 from .settings import TrainingSettings
@@ -36,7 +37,7 @@ REPORT_EVERY = 1.0
 """Seconds between two progress messages."""
 
 
-def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), validation_diameter=None, command=None, reporter=None) -> Run:
+def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), validation_diameter=None, validation_scale_file=None, command=None, reporter=None) -> Run:
     """Train a network on a data set; the same call again goes on with an interrupted run.
 
     Parameters
@@ -52,6 +53,8 @@ def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), 
         Their label images, for scores only; empty, or one for each.
     validation_diameter : float, optional
         Typical particle diameter in the validation images, in px.
+    validation_scale_file : path-like, optional
+        CSV file with the columns image and nm_per_px, for validation images whose files do not state it.
     command : str, optional
         The command that asked for it, for the record.
     reporter : Reporter, optional
@@ -67,21 +70,23 @@ def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), 
         is missing, the disk is full, or the training diverges.
     """
     with stops_promptly():  # from here on: Keras takes seconds to load
-        return _train(dataset, settings, Path(out), list(validation), list(truth), validation_diameter, command, reporter or Reporter())
+        stated = scales_of(validation_scale_file, validation)
+        return _train(dataset, settings, Path(out), list(validation), list(truth), validation_diameter, stated, command, reporter or Reporter())
 
 
-def _train(dataset, settings, out, validation, truth, validation_diameter, command, reporter) -> Run:
+def _train(dataset, settings, out, validation, truth, validation_diameter, stated, command, reporter) -> Run:
     keras = load_keras()
     data = Dataset.open(dataset) if isinstance(dataset, (str, os.PathLike)) else dataset
     records = [data.records[index] for index in sorted(data.finished())]
     sizes = particle_sizes(records, settings)
     if not data.in_nm:
         sizes = replace(sizes, nm_per_px=0.0)
-    images = real.read_validation(validation, truth, sizes, validation_diameter)
+    images = real.read_validation(validation, truth, sizes, validation_diameter, stated)
     identity = {
         "data_set": {"recipe": data.info["recipe"], "content": content_hash(records), "pairs": len(records)},
         "validation": real.identity(validation, truth),
         "validation_diameter": validation_diameter,
+        **({"validation_nm_per_px": stated} if stated else {}),
     }
     facts = {
         "data_set_path": str(data.path.resolve()),

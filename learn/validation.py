@@ -82,7 +82,7 @@ class ValidationImage:
             Image.fromarray(np.concatenate([plain[0], gap, plain[1], gap, outlined], 1)).save(temporary)
 
 
-def read_validation(images, truths, sizes, diameter_px: float | None = None) -> list[ValidationImage]:
+def read_validation(images, truths, sizes, diameter_px: float | None = None, nm_per_px: dict | None = None) -> list[ValidationImage]:
     """Read validation images and find the scale at which the network is to see them.
 
     The scale follows from `diameter_px`, else from the annotation's median
@@ -96,6 +96,8 @@ def read_validation(images, truths, sizes, diameter_px: float | None = None) -> 
     sizes : data.Sizes
     diameter_px : float, optional
         Typical particle diameter in the images' own pixels.
+    nm_per_px : dict, optional
+        File name -> nm per pixel, where it is not to be read from the file.
     """
     if diameter_px is not None and not 0 < diameter_px < math.inf:
         raise NanosynthError(f"The particle diameter in the validation images is {diameter_px} px.", "Give a number above 0.")
@@ -105,7 +107,7 @@ def read_validation(images, truths, sizes, diameter_px: float | None = None) -> 
         )
     found = []
     for i, path in enumerate(images):
-        micrograph = read_micrograph(path)
+        micrograph = read_micrograph(path, nm_per_px=(nm_per_px or {}).get(Path(path).name))
         truth = None
         if truths:
             truth = read_labels(truths[i])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from pathlib import Path
 
 import bpy
 
 from ..errors import NanosynthError
 from ..fields import canonical
-from ..learn.images import SUFFIXES, list_images, read_micrograph
+from ..files import write_text
+from ..learn.images import SUFFIXES, list_images, read_micrograph, read_scale
 from ..learn.scalebar import find_bar
 from . import jobs, lines, pictures, state
 from .base import RELATIVE, Action
@@ -191,6 +195,26 @@ class FindScaleBar(Action):
         jobs.redraw()
         show(context, scene)
         self.report({"INFO"}, f"{reference.name}: a scale bar of {bar.length_px:.4g} px")
+
+
+def drawn_scales(references, images) -> dict[str, float]:
+    """File name -> nm per pixel of the references among these images, if one is not what its file says: drawn, found, or typed."""
+    known = {path: r.nm_per_px for r in references if r.nm_per_px and (path := state.absolute(r.path)) in images}
+    if all(math.isclose(read_scale(path)[0] or 0.0, nm, rel_tol=1e-5) for path, nm in known.items()):
+        return {}
+    return {path.name: canonical(nm) for path, nm in known.items()}
+
+
+def scale_flags(flag: str, scales: dict[str, float], folder) -> list[str]:
+    """A flag with the file, written into this folder, that tells these pixel sizes; nothing without any."""
+    if not scales:
+        return []
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["image", "nm_per_px"])
+    rows.writerows(scales.items())
+    write_text(Path(folder) / "references.csv", table.getvalue())
+    return [flag, str(Path(folder) / "references.csv")]
 
 
 class MicrographFileHandler(bpy.types.FileHandler):

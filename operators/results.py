@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from contextlib import contextmanager
 
 import bpy
 
 from .. import properties
 from ..errors import NanosynthError
-from ..fields import canonical, default_of, walk
-from ..files import write_text
-from ..learn.images import list_images, read_scale
+from ..fields import default_of, walk
+from ..learn.images import list_images
 from ..learn.model import MODELS
 from ..learn.segmentation import SegmentationOptions
 from ..learn.tuning import settings_of
 from . import jobs, painter, pictures, state
 from .base import RELATIVE, Action, Work
+from .references import drawn_scales, scale_flags
 
 
 class SegmentImages(Work):
@@ -51,7 +48,8 @@ class SegmentImages(Work):
         out = state.absolute(self.directory or window.result, "results")
         flags = option_flags(scene.nanosynth_options)
         if not {"--nm-per-px", "--scale-file", "--scale-bar-nm"} & set(flags):
-            flags += scale_flags(window.references, images, out)
+            # In the results' folder, so that the same call again finds the same options.
+            flags += scale_flags("--scale-file", drawn_scales(window.references, images), out)
         home = scene.name
 
         def then():
@@ -65,22 +63,6 @@ class SegmentImages(Work):
         return jobs.perform(
             self, self.kind, lambda desk: jobs.learn_command("segment", model, *images, "--out", out, *flags), out, then=then
         )
-
-
-def scale_flags(references, images, out) -> list[str]:
-    """The flags that tell the pixel sizes of the references where these are not what the files say: drawn, found, or typed.
-
-    They go by a file in the folder of the results, so that the same call again finds the same options.
-    """
-    known = {path: r.nm_per_px for r in references if r.nm_per_px and (path := state.absolute(r.path)) in images}
-    if all(math.isclose(read_scale(path)[0] or 0.0, nm, rel_tol=1e-5) for path, nm in known.items()):
-        return []
-    table = io.StringIO()
-    lines = csv.writer(table, lineterminator="\n")
-    lines.writerow(["image", "nm_per_px"])
-    lines.writerows([path.name, canonical(nm)] for path, nm in known.items())
-    write_text(out / "references.csv", table.getvalue())
-    return ["--scale-file", str(out / "references.csv")]
 
 
 class UseModel(Action):

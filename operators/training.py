@@ -11,6 +11,7 @@ from ..learn.run import SCORES, Run
 from ..learn.settings import read_settings
 from . import jobs, painter, state
 from .base import RELATIVE, Action, Work
+from .references import drawn_scales, scale_flags
 
 
 class TrainNetwork(Work):
@@ -42,13 +43,17 @@ class TrainNetwork(Work):
         else:
             settings = read_settings(window.training)
         settings.epochs = self.epochs or window.epochs or settings.epochs
-        if (run / "run.json").is_file() and state.history(run) and not (self.epochs or window.epochs or self.settings):
-            settings = Run.open(run).settings  # to go on, in the words it was begun with
         watched = [state.absolute(r.path) for r in window.references] if window.validate else []
+        scales = drawn_scales(window.references, watched)
+        if (run / "run.json").is_file() and state.history(run):  # to go on, in the words it was begun with
+            begun = Run.open(run)
+            scales = begun.info["identity"].get("validation_nm_per_px", {})
+            if not (self.epochs or window.epochs or self.settings):
+                settings = begun.settings
 
         def command(desk):
             write_text(desk / "settings.toml", to_toml(settings))
-            validation = ["--validation", *watched] if watched else []
+            validation = ["--validation", *watched, *scale_flags("--validation-scale-file", scales, desk)] if watched else []
             return jobs.learn_command("train", dataset, "--out", run, "--preset", desk / "settings.toml", *validation)
 
         return jobs.perform(self, self.kind, command, run)

@@ -218,6 +218,9 @@ def test_training_is_the_verb(ops, environment):
     verb, dataset, _, run, *rest = told(environment)
     assert (verb, Path(dataset), Path(run)) == ("train", environment / "nanosynth" / "dataset", environment / "nanosynth" / "run")
     assert rest[0] == "--preset" and rest[2:] == ["--validation", str(environment / "a.png")]
+    home().nanosynth.references[0].nm_per_px = 4.0  # as a line drawn over the bar tells
+    ops.train_network(epochs=3)
+    assert told(environment)[6:9] == ["--validation", str(environment / "a.png"), "--validation-scale-file"]
     assert jobs.RUNNING["train"].state == "done" and not jobs.RUNNING["train"].desk.exists()
 
 

@@ -226,6 +226,17 @@ def begun(dataset_path, tiny, real, tmp_path_factory):
     return folder
 
 
+def test_the_pixel_size_of_a_validation_image_may_be_told(dataset_path, tiny, real, tmp_path, monkeypatch):
+    monkeypatch.setattr(training._Training, "go", lambda self: None)
+    scales = tmp_path / "scales.csv"
+    scales.write_text(f"image,nm_per_px\n{real[0].name},4.0\n")
+    run = train(dataset_path, tiny, tmp_path / "run", real[:1], validation_scale_file=scales)
+    assert run.info["identity"]["validation_nm_per_px"] == {real[0].name: 4.0}
+    assert run.info["scales"][real[0].stem] == {"zoom": pytest.approx(4.0 / run.info["sizes"]["nm_per_px"]), "source": "nm per pixel"}
+    with pytest.raises(NanosynthError, match="validation_nm_per_px"):
+        train(dataset_path, tiny, tmp_path / "run", real[:1])
+
+
 def test_other_settings_are_refused(begun, dataset_path, tiny, real):
     with pytest.raises(NanosynthError, match="base_width = 2, not 4"):
         train(dataset_path, replace(tiny, base_width=4), begun, real)

@@ -35,6 +35,8 @@ def test_the_scale_follows_from_the_diameter_else_the_annotation_else_the_nm(rea
     tifffile.imwrite(stated, np.asarray(Image.open(real[0])), imagej=True, resolution=(1 / 5.0, 1 / 5.0), metadata={"unit": "nm"})
     by_nm = read_validation([stated], (), SIZES)[0]
     assert (by_nm.zoom, by_nm.scale_source) == (pytest.approx(0.5), "nm per pixel")
+    told = read_validation([stated, real[0]], (), SIZES, nm_per_px={"stated.tif": 2.5})
+    assert [image.zoom for image in told] == [pytest.approx(0.25), 1.0]
 
 
 def test_annotations_that_do_not_belong_are_refused(real, tmp_path):
