@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import os
 import re
 import subprocess
@@ -55,7 +56,7 @@ The classifier of `compare` agrees that it can tell: [measurements.md](measureme
         "words": """Beside scanning electron micrographs of titania:
 
 * The shapes. Synthetic grains are either clearly faceted or smoothly rounded; real ones are worn, grown together, and
-  often broken or rough. Right-angled blocks and pointed spindles give a synthetic scene away first.
+  often broken or rough. A right-angled block now and then gives a synthetic scene away first.
 * Heaps. Where real grains touch they are sintered and one cannot say where one ends; synthetic ones touch and stay apart.
 * The substrate. Real ones are covered with faint outlines of residue everywhere; the synthetic worms and smears are fewer and larger.
 * Brightness. The preset draws contrasts that no operator would choose (second scene); this is meant, as variety for the
@@ -98,7 +99,8 @@ def label_of(path):
 
 def render(preset):
     """The first scenes of a preset, as a data set in the build folder."""
-    out = BUILD / "scenes" / preset
+    text = (ROOT / "presets" / f"{preset}.toml").read_bytes()
+    out = BUILD / "scenes" / f"{preset}-{hashlib.sha256(text).hexdigest()[:8]}"  # a preset that has changed is rendered anew
     command = [ROOT / "nanosynth", "generate", "--recipe", preset, "--count", SCENES, "--workers", "2", "--out", out]
     subprocess.run([str(part) for part in command], check=True)
     return out
