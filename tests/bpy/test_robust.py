@@ -174,7 +174,7 @@ def test_the_processes_beside_it_end_with_it(result, monkeypatch):
         assert time.monotonic() < end
         messages.append(child.inbox.get(timeout=300)[1])
     desk = painter.Studio.desk
-    assert list(desk.glob("*.png")) and len(children()) == len(processes) + 1
+    assert list(desk.glob("*.tif")) and len(children()) == len(processes) + 1
     nanosynth.unregister()
     assert children() == processes and not desk.exists() and preview.Live.child is None
     nanosynth.register()
