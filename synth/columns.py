@@ -301,7 +301,10 @@ def _find(ground, agglomerates, draft, how, rng):
         cell = tuple(int(round(c + s)) for c, s in zip(group.cells[k], spread))
         if not ground.inside(cell):
             return None
-        cell, z = ground.settle(body, cell)
+        if rng.random() < how["adhesion"]:
+            z = ground.rest(body, cell)
+        else:
+            cell, z = ground.settle(body, cell)
     elif joins:
         cell = _join(ground, group, body, how, rng)
         if cell is None:

@@ -129,7 +129,7 @@ def evenly(count: int) -> np.ndarray:
 def relief(template: Template, directions, rng) -> np.ndarray:
     """Bumps on the surface: factors (V,) on the radius, a sum of plane waves through the sphere."""
     strength = rng.uniform(*template.relief)
-    waves = rng.standard_normal((16, 3)) * rng.uniform(2, 9, 16)[:, None]
+    waves = rng.standard_normal((16, 3)) * rng.uniform(*template.relief_waves, 16)[:, None]
     phase = rng.uniform(0, 2 * np.pi, 16)
     return np.maximum(1 + strength * np.cos(directions @ waves.T + phase).sum(1) / np.sqrt(8), 0.3)
 

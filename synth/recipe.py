@@ -108,6 +108,7 @@ class Template:
     faces: Range = span(10, 20, "Number of faces of a grain.", low=6, high=60)
     irregularity: Range = span(0.0, 0.1, "Spread of a faceted shape's face distances, as a share.", low=0.0, high=0.5)
     relief: Range = span(0.0, 0.03, "Bumps on grains and rough spheres: their height in radii.", low=0.0, high=0.3)
+    relief_waves: Range = span(2.0, 9.0, "Bumps: their number along a radius times 2 pi; about 2 makes bent and waisted grains.", low=0.5, high=30.0)
     sides: int = number(0, "Sides of the cross-section of rods and wires: 0 round, 5 for silver's twinned wires.", low=0, high=12)
     tip: Range = span(
         0.3, 1.0, "Length of the ends of rods and wires in half thicknesses: 0.1 blunt, 1 hemispherical, above pointed.", low=0.1, high=5.0
@@ -156,6 +157,13 @@ class Arrangement:
     )
     tumbling: Range = span(
         0.0, 1.0, "Other shapes: probability that a particle of an agglomerate lies on no face of its own.", low=0.0, high=1.0
+    )
+    adhesion: Range = span(
+        0.0,
+        0.0,
+        "Other shapes: probability that a particle set on others sticks where it touches them first, instead of moving down to a hollow.",
+        low=0.0,
+        high=1.0,
     )
     overlap: float = number(
         0.05,

@@ -75,7 +75,8 @@ def texture(side: int, grain: float, slope: float, rng) -> np.ndarray:
 def relief(side: int, size: float, coverage: float, rng) -> np.ndarray:
     """Worm-like ridges and pits of about `size` pixels, lit as a detector at one side sees their slopes.
 
-    Ridges are the level lines of a band-limited random field, pits its lowest parts.
+    Ridges are the lines of one level of a band-limited random field, pits its lowest
+    parts. Lines of a middle level wander, those of a high one close to rings.
 
     Returns
     -------
@@ -84,11 +85,12 @@ def relief(side: int, size: float, coverage: float, rng) -> np.ndarray:
     """
     f = frequencies(side)
     peak = 0.5 / size
-    band = np.exp(-(((f - peak) / (0.35 * peak)) ** 2))
+    level, width, spread = rng.uniform(0.0, 1.6), rng.uniform(0.12, 0.3), rng.uniform(0.3, 0.8)
+    band = np.exp(-(((f - peak) / (spread * peak)) ** 2))
     hills = field(band, rng)
     where = field(np.exp(-((f / (0.6 * peak)) ** 2)), rng)
     pits = rng.random()
-    ridges = np.exp(-((hills / 0.3) ** 2))
+    ridges = np.exp(-(((hills - level) / width) ** 2))
     holes = _step(-hills - 0.8, 0.5)
     covered = _step(where - np.quantile(where, 1 - coverage), 0.6)
     height = ndimage.gaussian_filter(((1 - pits) * ridges - pits * holes) * covered, 0.6, mode="wrap")
