@@ -175,7 +175,7 @@ def cross_validate(arguments, reporter):
         command=arguments.command_line,
         reporter=reporter,
     )
-    if not arguments.json:
+    if result and not arguments.json:
         print(table_text(result), end="")
 
 

@@ -129,6 +129,10 @@ def sha256(path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class Locked(NanosynthError):
+    """A lock file that another process holds."""
+
+
 @contextmanager
 def locked(path, doing: str):
     """Hold a lock file, which only one process at a time can.
@@ -145,7 +149,7 @@ def locked(path, doing: str):
 
     Raises
     ------
-    NanosynthError
+    Locked
         If another process holds it.
     """
     path = Path(path)
@@ -163,5 +167,5 @@ def locked(path, doing: str):
 
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise NanosynthError(f"{path.parent}: another process is {doing} this folder.", "Wait for it to end, or stop it.") from error
+            raise Locked(f"{path.parent}: another process is {doing} this folder.", "Wait for it to end, or stop it.") from error
         yield

@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy as np
 from .. import __version__
 from ..errors import NanosynthError
 from ..fields import to_dict
-from ..files import locked, read_json, write_json, write_text
+from ..files import Locked, locked, read_json, write_json, write_text
 from ..reporting import Clock, Reporter
 from .backend import load_keras
 from .evaluation import COUNTS, LEVEL, PAPER_HEADS, SHOWN, evaluate_folders, files_by_name
@@ -34,6 +36,8 @@ from .training import train
 FORMAT = 1
 REAL, SYNTH = "U-Net_real", "U-Net_synth"
 LOCK = ".cross-validate.lock"
+STAMP = "done.json"
+"""Written into the folder of a part last: a fold, or what the given model finds."""
 REPEATS = 1000
 
 
@@ -54,7 +58,9 @@ def cross_validate(
     """Train and score fold by fold, and set the result beside a given model's.
 
     The same call again goes on with an interrupted one: a finished fold is not
-    made again, an unfinished one goes on after its last finished epoch.
+    made again, an unfinished one goes on after its last finished epoch. The same
+    call in several processes at once shares the folds among them; the last to
+    finish makes the comparison.
 
     Parameters
     ----------
@@ -85,8 +91,8 @@ def cross_validate(
 
     Returns
     -------
-    dict
-        What scores.json holds.
+    dict or None
+        What scores.json holds; None while other processes are still at folds.
 
     Raises
     ------
@@ -108,29 +114,32 @@ def cross_validate(
     }
     refuse_twins(identity["images"])
     options = SegmentationOptions(scale=scale)
-    with locked(out / LOCK, "cross-validating in"):
-        take_up(out / "cross-validation.json", identity, command)
-        parts = len(plan) + bool(judge)
-        steps = settings.epochs * settings.iterations_per_epoch
-        reporter.started(
-            "cross-validate",
-            text=f"Cross-validating on {len(items)} images: {len(plan)} folds of {settings.epochs} epochs, {steps * len(plan):,} steps in all",
-            folds=len(plan),
-            images=len(items),
+    take_up(out / "cross-validation.json", identity, command)
+    steps = settings.epochs * settings.iterations_per_epoch
+    reporter.started(
+        "cross-validate",
+        text=f"Cross-validating on {len(items)} images: {len(plan)} folds of {settings.epochs} epochs, {steps * len(plan):,} steps in all",
+        folds=len(plan),
+        images=len(items),
+    )
+    parts = {
+        out / f"fold-{number:02d}": (
+            f"fold {number} of {len(plan)}",
+            partial(one_fold, items, held, settings, options, gathered=out / "real", in_nm=scale == "nm", command=command),
         )
-        finished = sum((out / f"fold-{number + 1:02d}" / "done.json").is_file() for number in range(len(plan)))
-        clock = Clock(parts, finished + bool(judge) if finished else 0)  # what is there already says nothing of the pace
-        if judge:
-            part = Part(reporter, clock, 0, parts, SYNTH)
-            segment_all(judge, items, options, out / "synth", part)
-        for number, held in enumerate(plan):
-            part = Part(reporter, clock, number + bool(judge), parts, f"fold {number + 1} of {len(plan)}")
-            one_fold(
-                items, held, settings, options, out / f"fold-{number + 1:02d}", out / "real", part, in_nm=scale == "nm", command=command
-            )
-            part.progress(1, 1, "finished")
-        result = compare(items, truth, valid, out, settings, plan, judge)
-    write_all(out, result, items)
+        for number, held in enumerate(plan, 1)
+    }
+    if judge:
+        parts[out / "synth"] = SYNTH, partial(segment_beside, judge, items, options)
+    try:
+        if not all_made(parts, reporter):
+            raise Locked(f"{out}: other processes are at the folds that are left.")
+        with locked(out / LOCK, "writing the comparison into"):
+            result = compare(items, truth, valid, out, settings, plan, judge)
+            write_all(out, result, items)
+    except Locked:
+        reporter.done(out=str(out), text=f"Other processes are at what is left to do in {out}; the last of them makes the comparison.")
+        return None
     for name, role in (
         ("scores.json", "scores"),
         ("scores.csv", "scores"),
@@ -224,12 +233,46 @@ def take_up(path, identity, command):
     write_json(path, {"format": FORMAT, "nanosynth": __version__, "command": command, "identity": identity})
 
 
-def one_fold(items, held, settings, options, folder, gathered, part, *, in_nm, command):
-    """Train on all but the held-out images and segment these, unless that is done."""
-    stamp = folder / "done.json"
+def all_made(parts, reporter) -> bool:
+    """Make, one after the other, the parts that are not made and that no other process is making.
+
+    Parameters
+    ----------
+    parts : dict
+        By folder a label, and a function of the folder and a reporter that makes it.
+    reporter : Reporter
+
+    Returns
+    -------
+    bool
+        Whether all are made now; if not, other processes are at the rest.
+    """
+
+    def made():
+        return sum((folder / STAMP).is_file() for folder in parts)
+
+    clock = Clock(len(parts), made())  # what is there already says nothing of the pace
+    busy = True
+    while busy:  # again, as long as there was something to do: another process may have given a part up meanwhile
+        busy = False
+        for folder, (label, make) in parts.items():
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(locked(folder / LOCK, "working in"))
+                except Locked:
+                    continue
+                if (folder / STAMP).is_file():
+                    continue
+                part = Part(reporter, clock, made(), len(parts), label)
+                make(folder, part)
+                part.span(0.0, 1.0).progress(1, 1, "finished")
+                busy = True
+    return made() == len(parts)
+
+
+def one_fold(items, held, settings, options, folder, part, *, gathered, in_nm, command):
+    """Train on all but the held-out images and segment these."""
     shown = [items[i] for i in held]
-    if stamp.is_file():
-        return
     pairs = RealPairs([item for i, item in enumerate(items) if i not in held], in_nm=in_nm)
     run = train(pairs, settings, folder / "run", command=command, reporter=part.span(0.0, 0.95))
     network = load_model(run.path)
@@ -240,9 +283,15 @@ def one_fold(items, held, settings, options, folder, gathered, part, *, in_nm, c
         shutil.copyfile(path, target)
     load_keras().utils.clear_session()  # of one fold nothing stays in memory for the next
     write_json(
-        stamp, {"trained_on": [item.name for item in pairs.items], "held_out": [item.name for item in shown], "epoch": run.serving_epoch()}
+        folder / STAMP,
+        {"trained_on": [item.name for item in pairs.items], "held_out": [item.name for item in shown], "epoch": run.serving_epoch()},
     )
-    part.span(0.0, 1.0)
+
+
+def segment_beside(judge, items, options, folder, part):
+    """Segment all images with the given model."""
+    segment_all(judge, items, options, folder, part)
+    write_json(folder / STAMP, {"images": [item.name for item in items]})
 
 
 def segment_all(network, items, options, folder, part) -> list[tuple[str, Path]]:

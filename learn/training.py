@@ -115,8 +115,8 @@ class _Training:
         self.optimizer.build(self.network.trainable_variables)
         # The same layers once more: a compiled model would save its optimiser with its weights.
         self.trainer = keras.Model(self.network.inputs, self.network.outputs)
-        # XLA is slower on processors and needs a compiler of its own on GPUs.
-        self.trainer.compile(self.optimizer, loss=keras.losses.BinaryCrossentropy(), jit_compile=False)
+        # Under TensorFlow XLA is slower on processors and needs a compiler of its own on GPUs; JAX is nothing without it.
+        self.trainer.compile(self.optimizer, loss=keras.losses.BinaryCrossentropy(), jit_compile=keras.backend.backend() == "jax")
         self.model = Model(self.network, s, (sizes.diameter_px, sizes.log_sd), sizes.nm_per_px, {})
         self.state = run.path / "state" / "training.npz"
         # Started after the first step: its compilation says nothing of the pace.

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from nanosynth.errors import NanosynthError
+from nanosynth.files import locked
 from nanosynth.learn import crossvalidation
 from nanosynth.learn.crossvalidation import annotated, cross_validate, csv_text, fold_plan, table_text
 from nanosynth.learn.data import Batches, Scenes, particle_sizes
@@ -163,6 +164,20 @@ def test_an_interrupted_fold_goes_on(real, fast, monkeypatch):
     assert (real / "baseline" / "fold-01" / "run" / "history.jsonl").read_bytes() == before
     through = cross_validate([real / "images"], real / "truth", real / "another", fast, folds=2)
     assert stopped["methods"] == through["methods"]
+
+
+def test_processes_share_the_folds(real, fast):
+    """What another process holds is left to it; the call that finds all made compares."""
+    arguments = ([real / "images"], real / "truth", real / "baseline", fast)
+    heard = Heard()
+    with locked(real / "baseline" / "fold-01" / crossvalidation.LOCK, "working in"):
+        assert cross_validate(*arguments, folds=2, reporter=heard) is None
+    assert (real / "baseline" / "fold-02" / "done.json").is_file()
+    assert not (real / "baseline" / "fold-01" / "run").exists() and not (real / "baseline" / "scores.json").exists()
+    assert heard.said[-1][0] == "done" and "Other processes" in heard.said[-1][1]["text"]
+    with locked(real / "baseline" / crossvalidation.LOCK, "writing the comparison into"):
+        assert cross_validate(*arguments, folds=2) is None
+    assert set(cross_validate(*arguments, folds=2)["methods"]["U-Net_real"]["images"]) == {"m0", "m1", "m2", "m3"}
 
 
 def test_beside_a_model_the_differences_are_paired(real, fast):
