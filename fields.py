@@ -193,6 +193,20 @@ def to_dict(tree) -> dict:
     return plain
 
 
+def chosen(tree) -> dict:
+    """As `to_dict`, without the values that are the defaults: a field that is added later changes nothing in it."""
+    plain = {}
+    for name, hint, _ in specs(type(tree)):
+        value = getattr(tree, name)
+        if dataclasses.is_dataclass(hint):
+            plain[name] = chosen(value)
+        elif typing.get_origin(hint) is list:
+            plain[name] = [chosen(item) for item in value]
+        elif value != default_of(type(tree), name):
+            plain[name] = list(value) if hint == Range else value
+    return plain
+
+
 def read_toml(kind, path):
     """Read and validate a settings tree from a TOML file."""
     with explained(path):

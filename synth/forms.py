@@ -198,18 +198,18 @@ def tube(centreline, template: Template, rng):
     ----------
     centreline : callable
         From distances (n,) along the line, between -L and L, to points (n, 3), unit tangents
-        (n, 3) and unit normals (n, 3) of the line.
-    L is `centreline.half_length`.
+        (n, 3) and unit normals (n, 3) of the line. L is `centreline.half_length`, and
+        `centreline.ring_step` the distance between rings that its bends need.
 
     Returns
     -------
-    vertices, triangles, points that cover the surface, angles of the cross-section's faces
+    vertices, triangles, rings (n, m, 3) of the vertices but the two poles, angles of the cross-section's faces
     """
     half = centreline.half_length
     cap = min(rng.uniform(*template.tip), 0.9 * half)
     angle, outline, faces = cross_section(template, rng)
     slope = np.linspace(0, np.pi / 2, 9)[1:-1]  # the ends are half ellipsoids
-    body = np.linspace(-(half - cap), half - cap, max(2, int(np.ceil(2 * (half - cap) / 0.8))))
+    body = np.linspace(-(half - cap), half - cap, max(2, int(np.ceil(2 * (half - cap) / centreline.ring_step))))
     along = np.concatenate([-(half - cap) - cap * np.cos(slope), body, half - cap + cap * np.cos(slope[::-1])])
     thick = np.concatenate([np.sin(slope), np.ones(len(body)), np.sin(slope[::-1])])
     points, tangents, normals = centreline(along)
@@ -221,12 +221,13 @@ def tube(centreline, template: Template, rng):
         + (ring * np.sin(angle))[..., None] * binormals[:, None]
     )
     ends, _, _ = centreline(np.array([-half, half]))
-    between = [rings[:-1] + share * (rings[1:] - rings[:-1]) for share in (0, 0.25, 0.5, 0.75)]
-    return *_skin(rings, *ends), np.concatenate([*(b.reshape(-1, 3) for b in between), ends]), faces
+    return *_skin(rings, *ends), rings, faces
 
 
 class Arc:
     """A line along z, bent in the xz plane to a circle's arc that turns by `bend` radians."""
+
+    ring_step = 0.8
 
     def __init__(self, half_length: float, bend: float):
         self.half_length, self.bend = half_length, bend
@@ -245,7 +246,9 @@ class Arc:
 def rod(template: Template, rng) -> Shape:
     """A rod along z, round or prismatic, straight or bent, that lies on its side."""
     arc = Arc(rng.uniform(*template.aspect), np.radians(rng.uniform(*template.bend)))
-    vertices, triangles, cover, faces = tube(arc, template, rng)
+    vertices, triangles, rings, faces = tube(arc, template, rng)
+    between = [rings[:-1] + share * (rings[1:] - rings[:-1]) for share in (0, 0.25, 0.5, 0.75)]
+    cover = np.concatenate([*(b.reshape(-1, 3) for b in between), vertices[-2:]])
     middle = vertices.mean(0)
     if arc.bend > 0.1:  # a bent rod lies flat
         faces = np.array([0.5, 1.5]) * np.pi

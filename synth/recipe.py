@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import NanosynthError
-from ..fields import Range, flag, number, read_toml, section, span, table, text, to_dict
+from ..fields import Range, chosen, flag, number, read_toml, section, span, table, text
 from ..files import sha256
 
 SCHEMA = 1
@@ -407,11 +407,13 @@ def read_recipe(path) -> Recipe:
 def fingerprint(recipe: Recipe) -> str:
     """A hash of all that decides what a scene looks like: everything but the count.
 
-    A template's mesh file enters by its content, not by its path.
+    A template's mesh file enters by its content, not by its path. Defaults do not
+    enter, so that a data set made before a field was added can still be read and
+    gone on with: a new field's default must change no scene.
     """
-    plain = to_dict(recipe)
-    del plain["count"]
+    plain = chosen(recipe)
+    plain.pop("count", None)
     for template in plain["templates"]:
-        if template["mesh"]:
+        if "mesh" in template:
             template["mesh"] = sha256(template["mesh"])
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -197,6 +197,10 @@ def resting_rotation(shape: Shape, stretch: float, rng) -> np.ndarray:
         return np.roll(Rotation.random(random_state=rng).as_quat(), 1)
     normals, share = shape.faces_to_rest_on
     normal = normals[rng.choice(len(normals), p=share)] / stretching(stretch)
-    down, _ = Rotation.align_vectors([[0, 0, -1]], [normal / np.linalg.norm(normal)])
-    spin = Rotation.from_euler("z", rng.uniform(0, 2 * np.pi))
-    return np.roll((spin * down).as_quat(), 1)
+    x, y, z = normal / np.linalg.norm(normal)
+    # The shortest turn of the normal to straight down, (1 + n . d, n x d) but for its length; then a spin about z.
+    down = np.array([1 - z, -y, x, 0.0]) if z < 1 - 1e-12 else np.array([0.0, 1.0, 0.0, 0.0])
+    down /= np.linalg.norm(down)
+    angle = rng.uniform(0, 2 * np.pi) / 2
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([cos * down[0] - sin * down[3], cos * down[1] - sin * down[2], cos * down[2] + sin * down[1], cos * down[3] + sin * down[0]])

@@ -7,7 +7,7 @@ import pytest
 
 from nanosynth import fields
 from nanosynth.errors import NanosynthError
-from nanosynth.fields import Range, flag, from_dict, number, section, span, table, text, to_dict, to_toml
+from nanosynth.fields import Range, chosen, flag, from_dict, number, section, span, table, text, to_dict, to_toml
 
 
 @dataclass
@@ -126,3 +126,13 @@ def test_every_field_of_the_recipe_is_described_and_its_default_valid():
         assert spec.doc.endswith("."), name
     assert from_dict(Recipe, to_dict(Recipe())) == Recipe()
     assert dataclasses.is_dataclass(Recipe)
+
+
+def test_a_field_added_later_is_not_among_what_was_chosen():
+    @dataclass
+    class Larger(Tree):
+        added: Range = span(0.0, 0.0, "A later addition.", low=0.0, high=1.0)
+
+    values = {"count": 5, "part": {"size": 2.0}, "parts": [{}, {"kind": "square"}]}
+    assert chosen(from_dict(Larger, values)) == chosen(from_dict(Tree, values)) == values
+    assert chosen(from_dict(Larger, {**values, "added": [0.0, 0.5]}))["added"] == [0.0, 0.5]
