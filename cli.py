@@ -476,9 +476,10 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         [
             "train DATASET --preset compact --out RUN",
             "train DATASET --preset compact --validation real.tif --truth real_labels.png --out RUN",
+            "train BROAD MATCHED --out RUN",
         ],
     ).add_argument
-    add("dataset", type=Path, metavar="DATASET", help="folder made by generate")
+    add("dataset", type=Path, nargs="+", metavar="DATASET", help="folder made by generate; of several all pairs are used")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of the run; an interrupted run in it is continued")
     add("--preset", metavar="NAME", help="'paper' (31 million weights, for a GPU), 'compact' (default), or a TOML file of your own")
     add("--validation", type=Path, nargs="+", default=[], metavar="IMAGE", help="real images that are predicted after each epoch")

@@ -24,6 +24,43 @@ NIL_CANDIDATES = 8
 """A patch on the substrate is the emptiest of so many random places."""
 
 
+class Joined:
+    """Several data sets as one: their pairs in order, numbered anew.
+
+    All particles come to the network at one scale, in nm, so the data sets should be of
+    particles of about the same size.
+
+    Parameters
+    ----------
+    datasets : sequence of synth.dataset.Dataset
+    """
+
+    in_nm = True
+
+    def __init__(self, datasets):
+        self.datasets = list(datasets)
+        self.path = self.datasets[0].path
+        self.info = {"recipe": "+".join(dataset.info["recipe"] for dataset in self.datasets)}
+        self.places = [(dataset, index) for dataset in self.datasets for index in sorted(dataset.finished())]
+        self.records = {k: {**dataset.records[index], "index": k} for k, (dataset, index) in enumerate(self.places)}
+
+    def finished(self) -> set[int]:
+        return set(self.records)
+
+    def read(self, index: int):
+        """As `synth.dataset.Dataset.read`."""
+        dataset, own = self.places[index]
+        return dataset.read(own)
+
+    def ignored(self, index: int):
+        dataset, own = self.places[index]
+        return dataset.ignored(own)
+
+    def described(self) -> str:
+        """The recipes, one after the other."""
+        return "\n".join(f"# {len(d.finished())} pairs of this recipe:\n{d.described()}" for d in self.datasets)
+
+
 @dataclass(frozen=True)
 class Sizes:
     """The particles of a data set at the network's scale.

@@ -23,7 +23,7 @@ from ..reporting import Clock, EventFile, Reporter
 from ..synth.dataset import Dataset
 from . import validation as real
 from .backend import load_keras, versions
-from .data import Batches, Scenes, particle_sizes
+from .data import Batches, Joined, Scenes, particle_sizes
 from .metadata import scales_of
 from .model import Model, save_weights
 from .run import SCORES, Run, content_hash
@@ -42,8 +42,8 @@ def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), 
 
     Parameters
     ----------
-    dataset : path-like or realpairs.RealPairs
-        A data set made by `generate`, or annotated micrographs.
+    dataset : path-like, sequence of path-like, or realpairs.RealPairs
+        One or several data sets made by `generate`, or annotated micrographs.
     settings : TrainingSettings
     out : path-like
         Folder of the run.
@@ -76,7 +76,7 @@ def train(dataset, settings: TrainingSettings, out, *, validation=(), truth=(), 
 
 def _train(dataset, settings, out, validation, truth, validation_diameter, stated, command, reporter) -> Run:
     keras = load_keras()
-    data = Dataset.open(dataset) if isinstance(dataset, (str, os.PathLike)) else dataset
+    data = opened(dataset)
     records = [data.records[index] for index in sorted(data.finished())]
     sizes = particle_sizes(records, settings)
     if not data.in_nm:
@@ -100,6 +100,16 @@ def _train(dataset, settings, out, validation, truth, validation_diameter, state
         run = Run.start(out, settings, identity, facts, data.described())
         _Training(keras, run, data, sizes, images, EventFile(run.path / "events.jsonl", reporter)).go()
     return run
+
+
+def opened(dataset):
+    """The data set of a path, several of them as one, or what is a data set already."""
+    if isinstance(dataset, (str, os.PathLike)):
+        return Dataset.open(dataset)
+    if isinstance(dataset, (list, tuple)):
+        datasets = [Dataset.open(path) for path in dataset]
+        return datasets[0] if len(datasets) == 1 else Joined(datasets)
+    return dataset
 
 
 class _Training:

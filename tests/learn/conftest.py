@@ -55,6 +55,11 @@ def dataset_path(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def second_dataset_path(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("more discs") / "dataset", count=2)
+
+
+@pytest.fixture(scope="session")
 def tiny():
     """Settings of a training that takes seconds."""
     return TrainingSettings(

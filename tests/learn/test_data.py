@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nanosynth.errors import NanosynthError
-from nanosynth.learn.data import Batches, Scenes, Sizes, particle_sizes, renumber
+from nanosynth.learn.data import Batches, Joined, Scenes, Sizes, particle_sizes, renumber
 from nanosynth.learn.settings import Augmentation, Preprocess, TrainingSettings
 from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.labels import training_label
@@ -45,6 +45,18 @@ def test_a_batch_depends_on_seed_epoch_and_step_alone(data):
     for other in (second.batch(3, 6), second.batch(4, 5), batches(data, SETTINGS, seed=12).batch(3, 5)):
         assert not np.array_equal(wanted[0], other[0])
     assert not np.array_equal(wanted[0][0], wanted[0][1])
+
+
+def test_several_data_sets_are_one(data, second_dataset_path):
+    other = Dataset.open(second_dataset_path)
+    both = Joined([data, other])
+    assert both.finished() == set(range(6)) and [both.records[k]["index"] for k in range(6)] == list(range(6))
+    for k, (alone, index) in enumerate([*((data, i) for i in range(4)), *((other, i) for i in range(2))]):
+        assert same(both.read(k), alone.read(index)) and both.ignored(k) is None
+        assert both.records[k]["particles"] == alone.records[index]["particles"]
+    assert same(batches(both, SETTINGS).batch(1, 0), batches(both, SETTINGS, memory_gb=0.0).batch(1, 0))
+    assert batches(both, SETTINGS).scenes.indices == list(range(6))
+    assert "4 pairs" in both.described() and "2 pairs" in both.described()
 
 
 def test_threads_and_the_disk_change_nothing(data):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nanosynth.cli import main
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import reference, to_toml
 from nanosynth.files import append_line, locked, read_lines
@@ -117,6 +118,16 @@ def test_the_run_records_where_it_comes_from(trained, dataset_path):
     assert trained.info["scales"]["réal"]["source"] == "annotation"
     assert trained.info["identity"]["data_set"]["pairs"] == 4
     assert (trained.path / "recipe.toml").read_text() == (dataset_path / "recipe.toml").read_text()
+
+
+def test_a_training_on_several_data_sets(dataset_path, second_dataset_path, tiny, tmp_path):
+    (tmp_path / "tiny.toml").write_text(to_toml(replace(tiny, epochs=1)))
+    words = ["--preset", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "run")]
+    assert main(["train", str(dataset_path), str(second_dataset_path), *words]) == 0
+    run = Run.open(tmp_path / "run")
+    assert run.info["identity"]["data_set"]["pairs"] == 6 and len(run.history()) == 1
+    with pytest.raises(NanosynthError, match="another data set"):
+        train(dataset_path, run.settings, tmp_path / "run")
 
 
 def test_every_setting_is_explained():
