@@ -33,7 +33,7 @@ TILE_PX, TILES = 190, 48
 """Width of a picture in the gallery, and how many it shows at most."""
 WIDTH_PX = 1204
 """Of pictures that are composed here."""
-PLOT_PX = (256, 150)
+PLOT_PX = (256, 200)
 """Size of the small plots in the panels."""
 
 
@@ -160,8 +160,6 @@ class Painter:
                 picture = histogram(table, (1200, 800))
             else:
                 picture = self._blend(shown, stored, opacity, label, step)
-                if side and large:  # of the same size, so that the image editor stays where it is
-                    picture = np.asarray(Image.fromarray(picture).resize(self.opened[3].shape[::-1], Image.Resampling.NEAREST))
             yield Answer(picture, facts, histogram(table, PLOT_PX))
 
     def _blend(self, shown, stored, opacity, label, step=1):

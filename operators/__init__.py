@@ -57,8 +57,8 @@ def begin():
         setattr(bpy.types.Scene, name, bpy.props.PointerProperty(type=group))
     for event, function in HANDLERS:
         getattr(bpy.app.handlers, event).append(function)
-    lines.begin()
-    training.begin()
+    for module in (painter, lines, training):
+        module.begin()
     jobs.look_after()
 
 

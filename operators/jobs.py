@@ -355,12 +355,15 @@ def another_file(*_):
 
 
 def redraw():
-    """Draw the sidebars anew, and the editors of images."""
+    """Draw the sidebars anew, and the editors of images; not the 3D view, which may take its time."""
     for manager in bpy.data.window_managers:
         for window in manager.windows:
             for area in window.screen.areas:
-                if area.type in {"VIEW_3D", "IMAGE_EDITOR", "PREFERENCES"}:
+                if area.type in {"IMAGE_EDITOR", "PREFERENCES"}:
                     area.tag_redraw()
+                for region in area.regions if area.type == "VIEW_3D" else ():
+                    if region.type == "UI":
+                        region.tag_redraw()
 
 
 def end_all():

@@ -2,7 +2,8 @@
 
 The process belongs to the session, like the preview's. It is told what is
 wanted; of several requests of a kind it meets the newest. Pictures come back
-as files that are packed into their image, so that they stay in the .blend.
+as files that are packed into their image, so that they stay in the .blend; a
+coarse one, which another follows, is only drawn over its image in the editor.
 Without a window the same is done in place.
 """
 
@@ -40,6 +41,8 @@ class Studio:
     number = painted = 0
     asked: dict[str, int] = {}
     then: dict = {}
+    coarse: dict[str, np.ndarray] = {}
+    """What is painted -> what lies over its image until the full picture is there: (h, w, 4) float32, row 0 at the bottom."""
     plots: dict = {}
     errors: dict[str, str] = {}
     in_place = None
@@ -117,13 +120,23 @@ def _fetch(message, inbox):
     """Read an answer's files, in a thread of its own, and put them among the messages."""
     picture, plot = (Path(path) if path else None for path in (message["path"], message["plot"]))
     try:
-        message.update(kind="fetched", data=picture.read_bytes() if picture else None, drawn=np.load(plot) if plot else None)
+        data = picture.read_bytes() if picture else None
+        coarse = None if data is None or message["facts"]["final"] else _texels(data)
+        message.update(kind="fetched", data=data, coarse=coarse, drawn=np.load(plot) if plot else None)
     except OSError as error:  # the desk is cleared when the process ends; then nobody reads this
         message = {"kind": "error", "number": message["number"], "message": f"{picture or plot}: {error.strerror}.", "remedy": ""}
     inbox.put((None, message))
     for path in (picture, plot):
         if path is not None:
             path.unlink(missing_ok=True)
+
+
+def _texels(data: bytes) -> np.ndarray:
+    """A picture's file as what `gpu` makes a texture of."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as file:
+        return np.asarray(file.convert("RGBA"), np.float32)[::-1] / 255
 
 
 def _hear(message) -> bool:
@@ -137,13 +150,18 @@ def _hear(message) -> bool:
         if message["facts"]["final"]:
             del Studio.asked[what]
         try:
-            _take(bpy.context, what, message["data"], message["size"], message["facts"], message["drawn"], then, show)
+            if message["coarse"] is not None and _fits(what, message["coarse"]):
+                Studio.coarse[what] = message["coarse"]
+                _plot(what, message["drawn"])
+            else:
+                _take(bpy.context, what, message["data"], message["size"], message["facts"], message["drawn"], then, show)
         except NanosynthError as error:
             Studio.errors[what] = str(error)
         Studio.then[what] = (then, False)
         jobs.redraw()
         return True
     if kind == "error" and what is not None:
+        Studio.coarse.pop(what, None)
         Studio.errors[what] = f"{message['message']} {message['remedy']}".rstrip()
         del Studio.asked[what]
         jobs.redraw()
@@ -158,15 +176,44 @@ def _bury():
     jobs.redraw()
 
 
+def _fits(what, coarse) -> bool:
+    """Whether a coarse picture has the proportions of the image that it is to lie over, and an editor shows that."""
+    image = bpy.data.images.get(IMAGES[what][0])
+    if image is None or not shown(bpy.context, image.name):
+        return False
+    (height, width), (across, up) = coarse.shape[:2], image.size
+    return abs(width * up - height * across) <= 0.01 * width * up
+
+
+def _paint():
+    """Draw the coarse picture over its image in the editor that Blender draws now."""
+    image, region = bpy.context.space_data.image, bpy.context.region
+    what = next((what for what in Studio.coarse if image is not None and image.name == IMAGES[what][0]), None)
+    if what is None:
+        return
+    import gpu
+    from gpu_extras.presets import draw_texture_2d
+
+    coarse = Studio.coarse[what]
+    (x0, y0), (x1, y1) = (region.view2d.view_to_region(corner, corner, clip=False) for corner in (0, 1))
+    buffer = gpu.types.Buffer("FLOAT", coarse.size, np.ascontiguousarray(coarse).ravel())
+    draw_texture_2d(gpu.types.GPUTexture(coarse.shape[1::-1], format="RGBA8", data=buffer), (x0, y0), x1 - x0, y1 - y0)
+
+
+def _plot(what, plot):
+    if plot is not None:
+        Studio.painted += 1
+        Studio.plots[what] = (Studio.painted, plot)
+
+
 def _take(context, what, data, size, facts, plot, then, show):
     if data is not None:
+        Studio.coarse.pop(what, None)
         name, place = IMAGES[what]
         image = packed(name, data)
         if show or any(area.spaces.active.image == image for area in pictures.editors(context)):
             pictures.show(context, image, place, size)
-    if plot is not None:
-        Studio.painted += 1
-        Studio.plots[what] = (Studio.painted, plot)
+    _plot(what, plot)
     if then:
         then(facts)
 
@@ -192,7 +239,7 @@ def shown(context, name: str) -> bool:
 def end(wait: bool = False):
     """End the process; the next request starts another."""
     child, desk, Studio.child, Studio.desk = Studio.child, Studio.desk, None, None
-    Studio.asked, Studio.then = {}, {}
+    Studio.asked, Studio.then, Studio.coarse = {}, {}, {}
     if child is None:
         return
 
@@ -207,8 +254,19 @@ def end(wait: bool = False):
         threading.Thread(target=bury, name="end of the painter", daemon=True).start()
 
 
+_handles = []
+
+
+def begin():
+    """For registering."""
+    if not bpy.app.background:
+        _handles.append(bpy.types.SpaceImageEditor.draw_handler_add(_paint, (), "WINDOW", "POST_PIXEL"))
+
+
 def stop():
     """For unregistering."""
+    while _handles:
+        bpy.types.SpaceImageEditor.draw_handler_remove(_handles.pop(), "WINDOW")
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     end(wait=True)
@@ -218,7 +276,7 @@ def stop():
 @bpy.app.handlers.persistent
 def _another_file(*_):
     """What was asked for another file is not shown in this one."""
-    Studio.asked, Studio.then, Studio.plots, Studio.errors = {}, {}, {}, {}
+    Studio.asked, Studio.then, Studio.coarse, Studio.plots, Studio.errors = {}, {}, {}, {}, {}
 
 
 HANDLERS = (("load_pre", _another_file),)

@@ -54,7 +54,8 @@ def test_a_result_is_shown_as_segmented_and_tuned(result):
     (plain,) = answers(painter, "result", values=None, **request)
     assert plain.facts["count"] == 1 and plain.picture.shape == (600, 700, 3) and plain.plot.shape == (PLOT_PX[1], PLOT_PX[0], 3)
     coarse, full = answers(painter, "result", values=VALUES, shown="mask", **request)
-    assert (coarse.facts["final"], full.facts["final"]) == (False, True) and coarse.picture.shape == full.picture.shape
+    assert (coarse.facts["final"], full.facts["final"]) == (False, True)
+    assert coarse.picture.shape == (549, 640, 3) and full.picture.shape == (600, 700, 3)
     expected = open_stored(request["folder"], entry, request["model"]).separate(**VALUES)
     assert expected.max() == full.facts["count"] == coarse.facts["count"] == 2
     np.testing.assert_array_equal(full.picture > 0, np.repeat((expected > 0)[..., None], 3, -1))
@@ -72,7 +73,7 @@ def test_only_what_has_changed_is_made_anew(result, monkeypatch):
     answers(painter, "result", values=VALUES, **request)
     for change in ({"opacity": 0.5}, {"shown": "instances"}, {"pick": (220, 300)}):
         coarse, full = answers(painter, "result", values=VALUES, **request, **change)
-        assert coarse.picture.shape == full.picture.shape == (600, 700, 3) and not coarse.facts["final"]
+        assert coarse.picture.shape == (300, 350, 3) and full.picture.shape == (600, 700, 3) and not coarse.facts["final"]
     assert calls == [640, None]
     answers(painter, "result", values={**VALUES, "threshold": 0.5}, **request)
     assert calls == [640, None, 640, None]
@@ -135,8 +136,10 @@ def test_a_banner_is_shown_and_holds_no_particle(result, tmp_path):
     write_json(Path(request["folder"], "segmentation.json"), {"images": [{**entry, "banner_px": 50}]})
     painter = Painter()
     for shown in ("overlay", "probability", "mask"):
-        for picture in answers(painter, "result", values=VALUES, shown=shown, opacity=0.5, pick=(478, 620), **request):
-            assert picture.picture.shape == (650, 700, 3) and picture.facts["particle"] is None
+        coarse, full = answers(painter, "result", values=VALUES, shown=shown, opacity=0.5, pick=(478, 620), **request)
+        height, width, _ = coarse.picture.shape
+        assert full.picture.shape == (650, 700, 3) and height / width == pytest.approx(650 / 700, rel=0.01)
+        assert coarse.facts["particle"] is full.facts["particle"] is None
     assert painter.labels(values=VALUES, **request).shape == (600, 700)
     answers(painter, "export", values=VALUES, directory=str(tmp_path / "taken"), **request)
     assert {Image.open(tmp_path / "taken" / f"real_{what}.png").size for what in ("mask", "instances", "particles")} == {(700, 650)}
