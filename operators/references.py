@@ -79,7 +79,6 @@ def _add(window, path):
 def _load(path) -> bpy.types.Image:
     image = bpy.data.images.load(str(path), check_existing=True)
     image.filepath = state.relative(path)
-    image.preview_ensure()
     return image
 
 

@@ -60,6 +60,8 @@ def reading(text: str) -> str:
     return text.replace("_", " ").capitalize()
 
 
+LABEL = 0.5
+"""Share of a row that a value's name takes; the longest need it."""
 UNITS = {"degrees": "°"}
 """Units that the sidebar has a shorter sign for."""
 
@@ -69,12 +71,22 @@ def fields(layout, group, kind, skip=()):
     for name, hint, spec in specs(kind):
         if name in skip or dataclasses.is_dataclass(hint) or typing.get_origin(hint) is list:
             continue
-        label = reading(name) + (f" ({UNITS.get(spec.unit, spec.unit)})" if spec.unit else "")
-        if hint == Range:
-            row = layout.row(align=True)
-            row.prop(group, name, text=label)
-        else:
-            layout.prop(group, name, text=label)
+        unit = f" ({UNITS.get(spec.unit, spec.unit)})" if spec.unit else ""
+        field(layout, group, name, reading(name) + unit, hint)
+
+
+def field(layout, group, name: str, label: str, hint=None):
+    """A value beside its name; of a range the least and the largest in one row."""
+    row = layout.split(factor=LABEL, align=True)
+    row.use_property_split = False
+    words, values = row.row(), row.row(align=True)
+    words.alignment = "RIGHT"
+    words.label(text="" if hint is bool else label)
+    if hint == Range:
+        for index in range(2):
+            values.prop(group, name, index=index, text="")
+    else:
+        values.prop(group, name, text=label if hint is bool else "")
 
 
 def work(layout, scene, kind: str, button: str, text: str, reason: str = "", icon: str = "PLAY"):

@@ -88,7 +88,7 @@ def size_plot(size) -> np.ndarray:
         at = sharp * width * (value - low) / (high - low) if at is None else at
         pen.text(
             (min(max(at, 80 * sharp), sharp * (width - 80)) if anchor == "mb" else at, sharp * height),
-            f"{value:.3g}",
+            f"{value:.3g}" + " nm" * (anchor == "mb"),
             fill=WORDS,
             font=font,
             anchor=anchor,

@@ -13,7 +13,7 @@ from ..operators import jobs, light, lines, preview, profiles, state, templates
 from ..operators.base import perhaps
 from ..synth.recipe import Arrangement, Camera, Degradation, Dirt, Light, Shader, Size, Substrate, Template
 from . import plots
-from .common import DONE, READY, WAITING, Step, ending, fields, note, progress, reading, sentence
+from .common import DONE, READY, WAITING, Step, ending, field, fields, note, progress, reading, sentence
 
 
 @functools.cache
@@ -61,9 +61,7 @@ class ReferenceList(bpy.types.UIList):
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_property, index):
         row = layout.row(align=True)
-        thumbnail = item.image.preview_ensure().icon_id if item.image else 0
-        if thumbnail:
-            row.template_icon(thumbnail, scale=2.0)
+        row.template_icon(plots.thumbnail(bpy.path.abspath(item.path)), scale=2.0)
         column = row.column(align=True)
         column.label(text=item.name)
         column.label(text=f"{item.nm_per_px:.4g} nm/px" if item.nm_per_px else "no scale yet")
@@ -118,6 +116,7 @@ FORMS = {
     "faces": {"grain"},
     "irregularity": {"grain", "bipyramid", "cube", "platelet"},
     "relief": {"rough_sphere", "grain", "bipyramid", "cube", "platelet"},
+    "relief_waves": {"rough_sphere", "grain", "bipyramid", "cube", "platelet"},
     "sides": {"rod", "wire"},
     "tip": {"rod", "wire"},
     "bend": {"rod", "wire"},
@@ -159,7 +158,7 @@ class Templates(Step):
             note(layout, "Add a particle, or use a mesh of your own.", "INFO")
             return
         template = recipe.templates[min(window.template_index, len(recipe.templates) - 1)]
-        layout.prop(template, "shape", text="Shape")
+        field(layout, template, "shape", "Shape")
         other = {name for name, shapes in FORMS.items() if template.shape not in shapes}
         fields(layout.column(), template, Template, skip={"name", "shape", *other})
         layout.operator("nanosynth.edit_template", icon="EDITMODE_HLT")
