@@ -37,6 +37,7 @@ class WriteReport(Action):
     def act(self, context):
         scene = state.home(context)
         out, result = state.absolute(self.filepath, "report"), state.absolute(scene.nanosynth.result, "results")
+        results.relink(scene)
         more = []
         if not scene.nanosynth.model:  # the project's own network: the report tells how it was made
             dataset, run = state.place(scene, "dataset"), state.place(scene, "run")

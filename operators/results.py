@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from pathlib import Path, PureWindowsPath
 
 import bpy
 
 from .. import properties
 from ..errors import NanosynthError
 from ..fields import default_of, walk
+from ..files import read_json, sha256, write_json
 from ..learn.images import list_images
 from ..learn.model import MODELS
 from ..learn.segmentation import SegmentationOptions
@@ -114,8 +116,24 @@ def entry_of(scene) -> dict:
     return found[min(scene.nanosynth.shown_result, len(found) - 1)]
 
 
+def relink(scene):
+    """Tell the results where their micrographs are now, if the project was moved: found among the references by name and content."""
+    if Path(entry_of(scene)["image"]).is_file():
+        return
+    path = state.absolute(scene.nanosynth.result, "results") / "segmentation.json"
+    record = read_json(path)
+    there = [file for r in scene.nanosynth.references if (file := state.absolute(r.path)).is_file()]
+    for entry in record["images"]:
+        if not Path(entry["image"]).is_file():
+            name = PureWindowsPath(entry["image"]).name  # it splits paths of either kind
+            same = (file for file in there if file.name == name and entry.get("sha256") in (None, sha256(file)))
+            entry["image"] = str(next(same, entry["image"]))
+    write_json(path, record)
+
+
 def request_of(scene, **more) -> dict:
     """What the painter is told of the result that is looked at: the image, and the sliders once they were moved."""
+    relink(scene)
     window, entry, model = scene.nanosynth, entry_of(scene), state.model_of(scene)
     if model is None:
         raise NanosynthError("The model that made this result is not known.", "Name it under Segment.")
@@ -136,18 +154,18 @@ class Shown:
 
 def refresh(context, scene, *, longest_px: int | None = None, show: bool = True):
     """Show the result as the panel says: in the image editor and over its micrograph in the 3D view."""
-    window, entry = scene.nanosynth, entry_of(scene)
+    window = scene.nanosynth
     pick = tuple(window.pick) if window.pick[0] >= 0 else None
     request = request_of(scene, what="result", shown=window.shown, opacity=window.opacity, pick=pick, longest_px=longest_px)
     Shown.request = request
-    name = scene.name
+    name, entry = scene.name, entry_of(scene)
 
     def then(facts):
         found = bpy.data.scenes.get(name)
         if found is not None:
             if facts["final"]:
                 found.nanosynth.facts = json.dumps(facts)
-            lay_over(found, entry)
+                lay_over(found, entry)
 
     painter.ask(context, request, then, show)
 

@@ -338,14 +338,19 @@ def results(folder: Path | None) -> list[dict]:
 
 
 def model_of(scene) -> Path | None:
-    """The model that segments: the one named, or the run of this file once it has an epoch."""
-    if scene.nanosynth.model:
-        from ..learn.model import MODELS
-
-        named = scene.nanosynth.model
-        return MODELS / named if (MODELS / named / "model.json").is_file() else place(scene, "model")
+    """The model that segments: the one named, or the run of this file once it has an epoch, or else the shipped model of the preset."""
+    named = scene.nanosynth.model
+    if named:
+        return shipped(named) or place(scene, "model")
     run = place(scene, "run")
-    return run if history(run) else None
+    return run if history(run) else shipped(scene.nanosynth_recipe.name)
+
+
+def shipped(name: str) -> Path | None:
+    """The model of this name that comes with Nanosynth, or None."""
+    from ..learn.model import MODELS
+
+    return MODELS / name if name and (MODELS / name / "model.json").is_file() else None
 
 
 def describe_reference(reference: Reference, path: Path):

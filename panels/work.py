@@ -161,10 +161,11 @@ class Segment(Step):
         column = layout.column()
         column.enabled = not jobs.running("segment")
         row = column.row(align=True)
-        row.prop(window, "model", placeholder="this file's run")
+        model = state.model_of(scene)
+        own = model is None or model == state.place(scene, "run")
+        row.prop(window, "model", placeholder="this file's run" if own else f"{model.name}, shipped")
         row.operator_menu_enum("nanosynth.use_model", "model", text="", icon="DOWNARROW_HLT")
         column.prop(window, "result")
-        model = state.model_of(scene)
         reason = (
             _environment(layout)
             or ("" if window.references else "Load micrographs under References first.")

@@ -353,6 +353,18 @@ def test_the_report_is_the_verb(ops, result, environment):
 def test_a_shipped_model_is_chosen_by_its_name(ops, file):
     assert ops.use_model(model="sio2") == {"FINISHED"} and state.model_of(home()).name == "sio2"
     assert ops.use_model(model="RUN") == {"FINISHED"} and state.model_of(home()) is None
+    ops.use_preset(preset="tio2")  # as long as the file has no network of its own
+    assert state.model_of(home()).name == "tio2"
+    append_line_in(file / "nanosynth" / "run" / "history.jsonl", {"epoch": 1, "loss": 1.0})
+    assert state.model_of(home()) == file / "nanosynth" / "run"
+
+
+def test_every_value_of_a_template_is_shown_where_it_matters(ops):
+    from nanosynth.fields import specs
+    from nanosynth.panels.prepare import FORMS
+    from nanosynth.synth.recipe import Template
+
+    assert {name for name, *_ in specs(Template)} - FORMS.keys() == {"name", "shape", "weight", "size", "yield_factor"}
 
 
 def test_a_tuned_result_stays_in_the_file(ops, result, file):
@@ -367,6 +379,19 @@ def test_a_tuned_result_stays_in_the_file(ops, result, file):
     bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
     np.testing.assert_array_equal(pixels(RESULT), before)
     assert results.facts_of(home()) == facts and home().nanosynth.threshold == pytest.approx(0.3) and home().nanosynth.tuned
+
+
+def test_a_moved_project_finds_the_micrographs_of_its_results(ops, result, file):
+    bpy.ops.wm.save_mainfile()
+    moved = file.with_name(f"{file.name} moved")
+    file.rename(moved)
+    bpy.ops.wm.open_mainfile(filepath=str(moved / "project.blend"))
+    home().nanosynth.threshold = 0.3
+    assert ops.tune_segmentation() == {"FINISHED"}
+    (entry,) = json.loads((moved / "nanosynth" / "result" / "segmentation.json").read_text())["images"]
+    assert entry["image"] == str(moved / "real.png") and results.facts_of(home())["count"] == 2
+    assert home().collection.objects[pictures.PLANES[1]].data.name == RESULT
+    moved.rename(file)
 
 
 def test_without_results_the_buttons_are_grey(ops, file):
