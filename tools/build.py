@@ -115,11 +115,17 @@ def tracked_files() -> list[Path]:
     return [Path(name) for name in listing.split("\0") if name and (ROOT / name).exists()]
 
 
-def build(platforms=tuple(PLATFORMS)) -> list[Path]:
+def build(platforms=tuple(PLATFORMS), wheels: bool = True) -> list[Path]:
     """Build and validate a zip for each platform.
 
     Only files that git tracks can get in, and of those the manifest's
     `paths_exclude_pattern` keeps out what Blender does not need.
+
+    Parameters
+    ----------
+    platforms : sequence of str
+    wheels : bool
+        Without them the zip is for a Blender whose Python has these packages already.
 
     Returns
     -------
@@ -135,17 +141,17 @@ def build(platforms=tuple(PLATFORMS)) -> list[Path]:
                 (stage / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / file, stage / file)
             (stage / "wheels").mkdir()
-            wheels = fetch(platform)
-            for wheel in wheels:
+            packed = fetch(platform) if wheels else []
+            for wheel in packed:
                 shutil.copyfile(wheel, stage / "wheels" / wheel.name)
             manifest = stage / "blender_manifest.toml"
             text = re.sub(r"^platforms = .*$", f'platforms = ["{platform}"]', manifest.read_text(), flags=re.MULTILINE)
-            names = json.dumps([f"./wheels/{wheel.name}" for wheel in wheels], indent=2)
+            names = json.dumps([f"./wheels/{wheel.name}" for wheel in packed], indent=2)
             text, found = re.subn(r"^# tools/build.py adds .*$", f"wheels = {names}", text, flags=re.MULTILINE)
             assert found == 1, "blender_manifest.toml has lost the line that this script replaces"
             manifest.write_text(text)
             version = re.search(r'^version = "(.*)"$', text, re.MULTILINE)[1]
-            package = DIST / f"nanosynth-{version}-{platform}.zip"
+            package = DIST / f"nanosynth-{version}-{platform}{'' if wheels else '-bare'}.zip"
             part = stage.with_suffix(".zip")
             blender_tool("build", "--source-dir", stage, "--output-filepath", part)
             blender_tool("validate", part)

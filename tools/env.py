@@ -196,18 +196,19 @@ def make_inside_trixie(name):
     wrapper.chmod(0o755)
 
 
-def inside(program) -> list[str]:
-    """The command that runs a program inside the Debian root folder, where the same files are at the same paths.
+def inside(program, root=TRIXIE) -> list[str]:
+    """The command that runs a program inside a Debian root folder, where the same files are at the same paths.
 
     The mounts are in a namespace of their own, so nothing is left to unmount.
     """
+    root = shlex.quote(str(root))
     script = f"""
 set -e
 for place in /proc /sys /dev /tmp {shlex.quote(str(ROOT))} ${{NANOSYNTH_DATA:+"$NANOSYNTH_DATA"}}; do
-    mkdir -p {shlex.quote(str(TRIXIE))}"$place"
-    mount --rbind "$place" {shlex.quote(str(TRIXIE))}"$place"
+    mkdir -p {root}"$place"
+    mount --rbind "$place" {root}"$place"
 done
-exec chroot {shlex.quote(str(TRIXIE))} /usr/bin/env -C "$PWD" "$0" "$@"
+exec chroot {root} /usr/bin/env -C "$PWD" "$0" "$@"
 """
     return ["unshare", "--mount", "sh", "-c", script, str(program)]
 
@@ -218,12 +219,21 @@ def make_trixie():
     say("There is no Python 3.13 here; making a Debian 13 folder that has it (once, about 500 MB).")
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Failure("Python 3.13 was not found. Install it and run this again, or run this on Debian as root.")
+    make_debian("trixie", TRIXIE, ["python3", "python3-venv", *sorted(set(LIBRARIES.values()))])
+
+
+def make_debian(release, root, include=()):
+    """Make a root folder of a Debian release, with packages, unless it is there."""
+    if (root / "made").exists():
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise Failure(f"A folder with Debian's {release} can be made on Debian only, by root.")
     install_packages("debootstrap")
-    shutil.rmtree(TRIXIE, ignore_errors=True)
-    include = ["python3", "python3-venv", *sorted(set(LIBRARIES.values()))]
-    call("debootstrap", "--variant=minbase", f"--include={','.join(include)}", "trixie", TRIXIE, debian_mirror())
-    (TRIXIE / "etc" / "mtab").symlink_to("/proc/self/mounts")  # Blender lists the file systems
-    (TRIXIE / "made").touch()
+    shutil.rmtree(root, ignore_errors=True)
+    chosen = [f"--include={','.join(include)}"] if include else []
+    call("debootstrap", "--variant=minbase", *chosen, release, root, debian_mirror())
+    (root / "etc" / "mtab").symlink_to("/proc/self/mounts")  # Blender lists the file systems
+    (root / "made").touch()
 
 
 def debian_mirror() -> str:

@@ -2,9 +2,10 @@
 """Try the built extension in a real Blender, its window included, on a machine without a screen.
 
     python3 tools/real_blender.py                 install the zip, run tests/gui without and with a window
+    python3 tools/real_blender.py --release sid   the same in the Blender of Debian's unstable release
     python3 tools/real_blender.py -- ARGUMENTS    only run that Blender: -- -b --version
 
-A Debian 13 folder in .env/ gets Debian's Blender, Xvfb and xdotool (once, about
+A Debian folder in .env/ gets Debian's Blender, Xvfb and xdotool (once, about
 2 GB); nothing is installed on the machine itself. Needs root and Debian.
 """
 
@@ -12,9 +13,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -26,87 +30,150 @@ PACKAGES = (
     "blender xvfb xauth xdotool imagemagick libgl1 libglx-mesa0 libegl1 libegl-mesa0 libgl1-mesa-dri mesa-vulkan-drivers "
     "python3-numpy python3-requests python3-zstandard python3-pytest fonts-dejavu-core"
 ).split()
-MARK = env.TRIXIE / "blender-made"
-WORK = env.ENVIRONMENTS / "real-blender"
-"""Blender's profile, the projects that the tests make, their screenshots."""
+INSTEAD_OF_WHEELS = "python3-cattr python3-scipy python3-skimage python3-imageio python3-pil python3-tifffile python3-tomli-w".split()
 SCREEN = (1600, 1000)
+AFTER_S = 10.0
+"""How soon after Blender's end everything that it had started has to be gone."""
+WRONG = re.compile(r"Traceback|^Error:? |memory leak|Not freed memory|unregister_class|not registered|RNA_", re.MULTILINE)
+"""What must not stand in Blender's log."""
 
 
-def make():
-    """Install Blender into the Debian folder, which is made if needed."""
-    if MARK.exists():
-        return
-    env.make_trixie()
-    env.say("Installing Blender into the Debian 13 folder (once, about 2 GB).")
-    quiet = ["/usr/bin/env", "DEBIAN_FRONTEND=noninteractive"]
-    for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *PACKAGES]):
-        env.call(*env.inside("/usr/bin/env"), *quiet[1:], "/usr/bin/apt-get", *arguments)
-    MARK.touch()
+@dataclass(frozen=True)
+class Debian:
+    """A Debian folder with its Blender.
+
+    Attributes
+    ----------
+    release : str
+    root : pathlib.Path
+        The folder.
+    work : pathlib.Path
+        Blender's profile, the projects that the tests make, their screenshots.
+    wheels : bool
+        Whether its Blender has a Python that the zip has wheels for; else Debian's own packages take their place.
+    """
+
+    release: str
+    root: Path
+    work: Path
+    wheels: bool = True
+
+    def make(self):
+        """Install Blender into the folder, which is made if needed."""
+        mark = self.root / "blender-made"
+        if mark.exists():
+            return
+        if self.root == env.TRIXIE:
+            env.make_trixie()
+        else:
+            env.say(f"Making a folder with Debian's {self.release} (once).")
+            env.make_debian(self.release, self.root)
+        env.say(f"Installing Blender into the folder with Debian's {self.release} (once, about 2 GB).")
+        # A mirror's copy of an unstable release may be older than the release allows.
+        (self.root / "etc" / "apt" / "apt.conf.d" / "90age").write_text('Acquire::Check-Valid-Until "false";\n')
+        wanted = PACKAGES if self.wheels else PACKAGES + INSTEAD_OF_WHEELS
+        for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *wanted]):
+            env.call(*env.inside("/usr/bin/env", self.root), "DEBIAN_FRONTEND=noninteractive", "/usr/bin/apt-get", *arguments)
+        mark.touch()
+
+    def inside(self, program) -> list[str]:
+        """As `env.inside`, with the machine's own root folder at /host, for the training environment that lies there."""
+        script = f"mkdir -p {self.root}/host; mount --rbind / {self.root}/host; exec \"$0\" \"$@\""
+        return ["unshare", "--mount", "sh", "-c", script, *env.inside(program, self.root)]
+
+    def training_python(self) -> Path:
+        """The training environment's Python as a command inside."""
+        wrapper = self.work / "training-python"
+        wrapper.write_text(f'#!/bin/sh\nexec chroot /host {env.ensure("learn")} "$@"\n')
+        wrapper.chmod(0o755)
+        return wrapper
+
+    def run(self, *command, variables=None, **options) -> subprocess.CompletedProcess:
+        """Run a command inside, with a profile of its own."""
+        variables = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_"))},
+            "BLENDER_USER_RESOURCES": str(self.work / "profile"),
+            "NANOSYNTH_SHOTS": str(self.work / "shots"),
+            "HOME": str(self.work),
+            "LANG": "C.UTF-8",
+            "LIBGL_ALWAYS_SOFTWARE": "1",
+            **(variables or {}),
+        }
+        return subprocess.run([*self.inside(command[0]), *map(str, command[1:])], cwd=ROOT, env=variables, **options)
+
+    def walk(self, *command, variables) -> bool:
+        """Run a Blender whose script has to end well, with a clean log, and with nothing left at work; True if so."""
+        log = self.work / "log.txt"
+        with open(log, "w+") as file:
+            shown = subprocess.Popen(["tail", "-n", "+1", "-f", log])
+            code = self.run(*command, variables=variables, stdout=file, stderr=subprocess.STDOUT).returncode
+            time.sleep(1)
+            shown.terminate()
+            file.seek(0)
+            wrong = [line for line in file if WRONG.search(line)]
+        for line in wrong:
+            print(f"In the log: {line.rstrip()}")
+        left = self.left()
+        for line in left:
+            print(f"Still at work: {line}")
+        return not (code or wrong or left)
+
+    def left(self) -> list[str]:
+        """Processes of this profile that outlive their Blender."""
+        profile, found = f"BLENDER_USER_RESOURCES={self.work / 'profile'}\0".encode(), []
+        end = time.monotonic() + AFTER_S
+        while time.monotonic() < end:
+            found = []
+            for folder in Path("/proc").glob("[0-9]*"):
+                try:
+                    if profile in (folder / "environ").read_bytes():
+                        found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                except OSError:  # it has ended meanwhile
+                    continue
+            if not found:
+                break
+            time.sleep(0.5)
+        return found
+
+    def install(self, package):
+        """Install the zip into a new profile."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        (self.work / "shots").mkdir(parents=True)
+        (self.work / "profile").mkdir()
+        if self.run("/usr/bin/blender", "--command", "extension", "install-file", "-r", "user_default", "-e", package).returncode:
+            raise env.Failure("The extension could not be installed in Blender; see above.")
 
 
-def inside(program) -> list[str]:
-    """As `env.inside`, with the machine's own root folder at /host, for the training environment that lies there."""
-    script = f"mkdir -p {env.TRIXIE}/host; mount --rbind / {env.TRIXIE}/host; exec \"$0\" \"$@\""
-    return ["unshare", "--mount", "sh", "-c", script, *env.inside(program)]
-
-
-def training_python() -> Path:
-    """The training environment's Python as a command inside."""
-    wrapper = WORK / "training-python"
-    wrapper.write_text(f'#!/bin/sh\nexec chroot /host {env.ensure("learn")} "$@"\n')
-    wrapper.chmod(0o755)
-    return wrapper
-
-
-def run(*command, **options) -> subprocess.CompletedProcess:
-    """Run a command inside, with a profile of its own."""
-    variables = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_"))},
-        "BLENDER_USER_RESOURCES": str(WORK / "profile"),
-        "NANOSYNTH_SHOTS": str(WORK / "shots"),
-        "HOME": str(WORK),
-        "LANG": "C.UTF-8",
-        "LIBGL_ALWAYS_SOFTWARE": "1",
-    }
-    return subprocess.run([*inside(command[0]), *map(str, command[1:])], cwd=ROOT, env={**variables, **options.pop("variables", {})}, **options)
-
-
-def blender(*arguments, window=False, **options):
-    if window:
-        screen = f"-screen 0 {SCREEN[0]}x{SCREEN[1]}x24"
-        return run("/usr/bin/xvfb-run", "-a", "-s", screen, "/usr/bin/blender", "-p", 0, 0, *SCREEN, *arguments, **options)
-    return run("/usr/bin/blender", "-b", *arguments, **options)
-
-
-def install(package):
-    """Install the zip into a new profile."""
-    shutil.rmtree(WORK, ignore_errors=True)
-    (WORK / "shots").mkdir(parents=True)
-    (WORK / "profile").mkdir()
-    if run("/usr/bin/blender", "--command", "extension", "install-file", "-r", "user_default", "-e", package).returncode:
-        raise env.Failure("The extension could not be installed in Blender; see above.")
+RELEASES = {
+    "trixie": Debian("trixie", env.TRIXIE, env.ENVIRONMENTS / "real-blender"),
+    "sid": Debian("sid", env.ENVIRONMENTS / "sid", env.ENVIRONMENTS / "real-blender-sid", wheels=False),
+}
+"""Debian 13 has Blender 4.3; the unstable release has a newer one, with a newer Python."""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--release", choices=tuple(RELEASES), default="trixie", help="Debian release whose Blender is taken (default: trixie)")
     parser.add_argument("--only", choices=("background", "window"), help="leave the other test out")
     parser.add_argument("--keep", action="store_true", help="keep the installed extension and profile of the last time")
     parser.add_argument("blender", nargs="*", metavar="ARGUMENT", help="after --: arguments of that Blender")
     arguments = parser.parse_args()
-    make()
+    debian = RELEASES[arguments.release]
+    debian.make()
     if arguments.blender:
-        return run("/usr/bin/blender", *arguments.blender).returncode
+        return debian.run("/usr/bin/blender", *arguments.blender).returncode
     if not arguments.keep:
-        install(build.build(["linux-x64"])[0])
-    learn = {"NANOSYNTH_LEARN_PYTHON": str(training_python())}
+        debian.install(build.build(["linux-x64"], wheels=debian.wheels)[0])
+    learn = {"NANOSYNTH_LEARN_PYTHON": str(debian.training_python())}
     tests = ROOT / "tests" / "gui"
-    failed = []
-    if arguments.only != "window" and blender("--python-exit-code", 9, "--python", tests / "headless.py", variables=learn).returncode:
-        failed.append("without a window")
-    if arguments.only != "background" and blender("--python", tests / "driver.py", window=True, variables=learn).returncode:
-        failed.append("with a window")
-    print(f"Screenshots are in {WORK / 'shots'}.")
-    print(f"FAILED {' and '.join(failed)}" if failed else "ok")
+    screen = f"-screen 0 {SCREEN[0]}x{SCREEN[1]}x24"
+    walks = {
+        "background": ["/usr/bin/blender", "-b", "--python-exit-code", 9, "--python", tests / "headless.py"],
+        "window": ["/usr/bin/xvfb-run", "-a", "-s", screen, "/usr/bin/blender", "-p", 0, 0, *SCREEN, "--python", tests / "driver.py"],
+    }
+    failed = [name for name, command in walks.items() if arguments.only in (None, name) and not debian.walk(*command, variables=learn)]
+    print(f"Screenshots are in {debian.work / 'shots'}.")
+    print(f"FAILED: {' and '.join(failed)}" if failed else "ok")
     return 1 if failed else 0
 
 
