@@ -10,6 +10,8 @@ from .base import Action
 
 NAME = "Nanosynth"
 CATEGORY = "Nanosynth"
+STARTUP = {"Cube", "Light", "Camera"}
+"""What a new Blender file has in it."""
 TRIES = 50
 PAUSE_S = 0.1
 
@@ -17,12 +19,15 @@ PAUSE_S = 0.1
 class OpenWorkspace(Action):
     bl_idname = "nanosynth.open_workspace"
     bl_label = "Nanosynth Workspace"
-    bl_description = "Go to the workspace Nanosynth, which is made at first: 3D view with the workflow's panels, image editors for reference and result"
+    bl_description = "Go to the workspace Nanosynth, which is made at first: 3D view with the workflow's panels, image editors for reference and result. The cube of a new file is hidden"
 
     def act(self, context):
         scene = state.home(context)
         if not scene.nanosynth_recipe.templates:
             state.put_recipe(scene, read_recipe("sio2"))
+        if not bpy.data.filepath and {item.name for item in scene.objects} <= STARTUP:
+            for item in scene.objects:  # they would lie over the micrograph
+                item.hide_set(True)
         if bpy.app.background:
             return
         window = context.window

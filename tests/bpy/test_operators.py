@@ -438,6 +438,18 @@ def append_line_in(path, value):
     append_line(path, value)
 
 
+def test_the_workspace_begins_with_a_recipe_and_hides_the_cube_of_a_new_file(ops, file):
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    assert ops.open_workspace() == {"FINISHED"}
+    assert to_dict(state.recipe_of(home())) == to_dict(read_recipe("sio2"))
+    assert {item.name for item in bpy.context.scene.objects} == {"Cube", "Light", "Camera"}
+    assert not any(item.visible_get() for item in bpy.context.scene.objects)
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.wm.save_as_mainfile(filepath=str(file / "other.blend"))
+    ops.open_workspace()
+    assert bpy.context.object.visible_get()  # what the user has made stays
+
+
 def test_state_survives_the_file(ops, file):
     ops.use_preset(preset="sio2")
     write_grey(file / "a.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)), nm_per_px=2.5)
@@ -465,7 +477,7 @@ def test_every_operator_is_found_and_described(ops):
             assert "INTERNAL" not in getattr(cls, "bl_options", ())  # F3 leaves those out
 
 
-ONLY_IN_A_WINDOW = {"click_particles", "show_preferences", "open_workspace"}
+ONLY_IN_A_WINDOW = {"click_particles", "show_preferences"}
 """What they do is to be seen only there: the test with a window has them."""
 
 

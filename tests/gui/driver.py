@@ -9,6 +9,7 @@ import importlib
 import io
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import bpy
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from headless import NAME, module, tiny_recipe  # noqa: E402
+from headless import NAME, content, module, tiny_recipe  # noqa: E402
 from record import Recorder  # noqa: E402
 
 SHOTS = Path(os.environ["NANOSYNTH_SHOTS"])
@@ -105,12 +106,12 @@ def main_buttons():
     return [(side.x + side.width * 0.4, window().height - top - (first + last) / 2) for first, last in runs]
 
 
-def press(answered, what):
-    """Click a panel's main button with the mouse; again if the click was lost on a machine that is busy."""
+def press(answered, what, last=False):
+    """Click a panel's main button, or its last one, with the mouse; again if the click was lost on a machine that is busy."""
     for _ in range(4):
         found = main_buttons()
         if found:
-            click(*found[0])
+            click(*found[-1 if last else 0])
         end = time.monotonic() + 10 * PATIENCE
         while time.monotonic() < end:
             yield
@@ -158,6 +159,25 @@ def begun(folder):
     yield from alone("project")
 
 
+def at_once(folder):
+    """Six clicks from a new file to a segmented micrograph: the workspace, Save As and its OK, what is dropped, the panel, the button."""
+    jobs = module("operators.jobs")
+    yield from drop(folder / "spheres.png")
+    yield from until(lambda: len(home().nanosynth.references) == 1, "the dropped micrograph", 20)
+    yield from alone("segment")
+    shot("02_at_once")
+    yield from press(lambda: "segment" in jobs.RUNNING, "segmentation")
+    yield from until(ended("segment"), "the segmentation")
+    well("segment")
+    yield from until(painted("result"), "the picture of the result")
+    yield from pause(1)
+    shot("02_at_once_segmented")
+    (entry,) = module("operators.results").entries(home())
+    assert entry["particles"] > 5, entry
+    bpy.ops.nanosynth.remove_reference()
+    yield from alone("project")
+
+
 def dropped(folder):
     """Files dropped on the 3D view, whose file handlers find their operators."""
     invoke(bpy.ops.wm.drop_import_file, directory=str(folder), files=[{"name": "tiny.toml"}])
@@ -174,6 +194,41 @@ def dropped(folder):
     yield from until(lambda: len(home().nanosynth.references) == 1, "the dropped micrograph", 20)
     yield from pause(1)
     shot("06_reference")
+    yield from measured()
+
+
+def measured():
+    """A line drawn over the scale bar, and the length that is typed beside it."""
+    reference = home().nanosynth.references[0]
+    known, source = reference.nm_per_px, reference.scale_source
+    yield from stroke("scale", area("IMAGE_EDITOR"))
+    yield from pause(1)
+    shot("06_scale")
+    key("Return")
+    yield from until(lambda: home().nanosynth.references[0].scale_source.startswith("line drawn"), "the scale that was drawn", 20)
+    reference = home().nanosynth.references[0]
+    assert abs(reference.nm_per_px * 0.6 * reference.image.size[0] - 100) < 3, reference.nm_per_px  # 100 nm, as the question has it at first
+    reference.nm_per_px, reference.scale_source = known, source
+    invoke(bpy.ops.nanosynth.show_reference)
+
+
+def matched(folder):
+    """The look estimated from the micrograph, and taken back."""
+    ops, jobs = bpy.ops.nanosynth, module("operators.jobs")
+    yield from alone("look")
+    yield from unfolded("NANOSYNTH_PT_match")
+    before = module("fields").to_dict(module("operators.state").recipe_of(home()))
+    yield from press(lambda: jobs.running("match"), "matching", last=True)
+    yield from until(lambda: jobs.RUNNING["match"].share > 0 or ended("match")(), "its first word")
+    shot("08_matching")
+    yield from until(ended("match"), "the matched recipe")
+    well("match")
+    yield from pause(1.5)
+    shot("08_matched")
+    assert home().nanosynth_recipe.looks
+    invoke(ops.undo_match)
+    assert module("fields").to_dict(module("operators.state").recipe_of(home())) == before
+    yield from unfolded("NANOSYNTH_PT_match", False)
 
 
 def tuned(folder):
@@ -273,6 +328,7 @@ def selected(folder):
     yield from until(lambda: home().nanosynth.epoch == before - 1, "the arrow key", 20)
     home().nanosynth.epoch_opacity = 0.5
     invoke(ops.mark_epoch)
+    assert state.favourites(state.place(home(), "run")) == [before - 1]
     yield from until(painted("epoch", "gallery"), "the pictures of the epochs")
     yield from pause(1)
     shot("23_epoch_before")
@@ -330,6 +386,12 @@ def analysed(folder):
         if not number:
             yield from pause(0.6)
             shot("33_tuned")
+    counted, home().nanosynth.threshold = painter.Studio.painted, 0.46
+    yield from until(lambda: painter.Studio.painted > counted, "the first answer")
+    shot("33_coarse")
+    yield from until(painted("result"), "the full answer")
+    home().nanosynth.threshold = 0.45
+    yield from until(painted("result"), "the full answer")
     print("seconds to the first and to the full answer at 2048 px:", "; ".join(f"{a:.2f}, {b:.2f}" for a, b in answers), flush=True)
     bpy.ops.ed.undo_push(message="tuned")
     home().nanosynth.threshold = 0.9
@@ -367,6 +429,7 @@ def drawn(folder):
     """A drawn scene, presets, undo, preferences."""
     ops = bpy.ops.nanosynth
     yield from alone("scene")
+    before = content()
     invoke(ops.open_scene)
     yield from pause(1.5)
     shot("40_drawn_scene")
@@ -375,6 +438,7 @@ def drawn(folder):
     invoke(ops.close_scene)
     yield from pause(0.5)
     assert window().scene == home()
+    assert content() == before
     invoke(ops.use_preset, preset="sio2")
     yield from pause(0.5)
     assert home().nanosynth_recipe.name != "tiny"
@@ -385,9 +449,49 @@ def drawn(folder):
     bpy.ops.nanosynth.show_preferences("INVOKE_DEFAULT")
     yield from pause(2)
     shot("42_preferences")
+    yield from environment(folder)
 
 
-PARTS = (begun, dropped, tuned, generated, trained, selected, segmented, analysed, drawn)
+def environment(folder):
+    """A training environment that is begun by the button and cancelled, or refused in plain words."""
+    jobs = module("operators.jobs")
+    system, ops = bpy.context.preferences.system, bpy.ops.nanosynth
+    system.use_online_access = False
+    assert not ops.create_environment.poll()
+    system.use_online_access = True
+    ops.create_environment("INVOKE_DEFAULT", directory=str(folder / "environment"))
+    job = jobs.RUNNING["environment"]
+    yield from until(lambda: job.share > 0 or job.state != "running", "its first word")
+    yield from pause(1)
+    shot("43_environment")
+    if job.state == "running":
+        yield from cancel("environment")
+    assert job.state == "cancelled" or job.error, (job.state, job.error)
+    shot("44_environment_ended")
+    assert not list(folder.glob("environment*")), list(folder.iterdir())
+
+
+def moved(folder):
+    """The project's folder somewhere else: everything is found there."""
+    state = module("operators.state")
+    bpy.ops.wm.save_mainfile()
+    elsewhere = folder.with_name("elsewhere")
+    folder.rename(elsewhere)
+    bpy.ops.wm.open_mainfile(filepath=str(elsewhere / "project.blend"))
+    yield from pause(2)
+    for reference in home().nanosynth.references:
+        assert state.absolute(reference.path).is_relative_to(elsewhere) and min(reference.image.size) > 0, reference.path
+    for name in ("dataset", "run", "result", "model"):
+        assert state.place(home(), name).is_relative_to(elsewhere) and state.place(home(), name).is_dir(), name
+    yield from alone("analyse")
+    invoke(bpy.ops.nanosynth.show_result)
+    yield from until(painted("result"), "the picture of the result")
+    assert not module("operators.painter").Studio.errors
+    yield from pause(1)
+    shot("50_moved")
+
+
+PARTS = (begun, at_once, dropped, tuned, matched, generated, trained, selected, segmented, analysed, drawn, moved)
 
 
 def drop(path, name=None):
@@ -520,6 +624,8 @@ def tuned_look(ops, preview):
 STEPS = ("project", "references", "templates", "look", "scene", "generate", "train", "select", "segment", "analyse")
 TOP, PITCH = 97, 28
 """Where the first panel's header is on the screen, and the distance to the next while all are closed [px]."""
+LAST = 434
+"""Where the header of the last panel within Shader & Light is while the preview is off [px]."""
 
 
 class Panels:
@@ -551,6 +657,20 @@ def toggle(step, opened):
     raise AssertionError(f"the panel {step} is not {'opened' if opened else 'closed'}")
 
 
+def unfolded(panel, opened=True):
+    """Click the header of the last panel within the step Shader & Light, the others within it being closed."""
+    side = sidebar()
+    for _ in range(5):
+        before = len(Panels.recorder.calls[f"{panel}.draw"])
+        sidebar().tag_redraw()
+        yield from pause(0.6)
+        if (len(Panels.recorder.calls[f"{panel}.draw"]) > before) == opened:
+            return
+        click(side.x + side.width * 0.35, window().height - LAST)
+        yield from pause(0.8)
+    raise AssertionError(f"the panel {panel} is not {'opened' if opened else 'closed'}")
+
+
 def alone(step):
     """Show one step opened and the others closed."""
     if Panels.opened:
@@ -564,11 +684,13 @@ def main():
     preferences = bpy.context.preferences
     preferences.view.show_splash = False
     preferences.view.ui_scale = 1.0
+    preferences.system.viewport_aa = "OFF"  # without a graphics card the 3D view would be drawn eight times after each change
     assert NAME in preferences.addons, "the extension is not installed"
     importlib.import_module(NAME)
     folder = Path(tempfile.mkdtemp(prefix="nanosynth-gui-"), "größe 1")
     folder.mkdir()
     tiny_recipe(folder)
+    shutil.copyfile(Path(__file__).parents[2] / "examples" / "silica" / "spheres" / "A01-1.png", folder / "spheres.png")
     recorder = Recorder(NAME)
     recorder.begin()
     Panels.recorder = recorder

@@ -11,6 +11,7 @@ from pathlib import Path
 import bpy
 
 NAME = "bl_ext.user_default.nanosynth"
+CONTENT = "scenes objects meshes materials node_groups images worlds lights cameras collections texts".split()
 TRAINING = """
 base_width = 2
 depth = 2
@@ -25,6 +26,17 @@ diameter_px = 16.0
 
 def module(name):
     return importlib.import_module(f"{NAME}.{name}")
+
+
+def content():
+    """The names of what the file holds."""
+    return {name: sorted(item.name for item in getattr(bpy.data, name)) for name in CONTENT}
+
+
+def hooks():
+    """The functions of the extension that Blender calls at its events."""
+    lists = [(name, found) for name in dir(bpy.app.handlers) if isinstance(found := getattr(bpy.app.handlers, name), list)]
+    return [(name, function) for name, functions in lists for function in functions if (function.__module__ or "").startswith(NAME)]
 
 
 def tiny_recipe(folder):
@@ -71,9 +83,16 @@ def main():
         assert ops.pick_particle(x=48, y=48) == {"FINISHED"}
         assert ops.export_results(directory=str(folder / "taken")) == {"FINISHED"}
         assert (folder / "taken" / "real.csv").is_file()
+        for name in ("report.html", "report.pdf"):
+            assert ops.write_report(filepath=str(folder / name)) == {"FINISHED"}
+            assert (folder / name).stat().st_size > 10_000
+        bpy.ops.wm.save_mainfile()
+        before = content()
         for _ in range(20):
             sys.modules[NAME].unregister()
+            assert not hasattr(bpy.types.Scene, "nanosynth") and not hooks()
             sys.modules[NAME].register()
+        assert content() == before and len(hooks()) == len(set(hooks()))
         for _ in range(2):  # slow: Blender takes the wheels away and brings them again
             bpy.ops.preferences.addon_disable(module=NAME)
             bpy.ops.preferences.addon_enable(module=NAME)
