@@ -25,6 +25,8 @@ from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.previewer import small
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.render import make_pair
+from nanosynth.synth.sampling import sample_scene
+from nanosynth.synth.templates import load_shapes
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "silica"
 
@@ -101,8 +103,6 @@ def test_templates(ops, file):
     ops.save_recipe(filepath="//elsewhere/cube.toml")
     recipe = read_recipe(file / "elsewhere" / "cube.toml")
     assert Path(recipe.templates[0].mesh) == file / "nanosynth" / "templates" / "würfel.blend"
-    from nanosynth.synth.templates import load_shapes
-
     assert len(load_shapes(recipe)["würfel"].vertices) == 8
 
 
@@ -163,6 +163,26 @@ def test_a_drawn_scene_is_opened_and_closed_without_leftovers(ops, tiny):
     bpy.context.window.scene = drawn
     assert ops.close_scene() == {"FINISHED"}
     assert before == {name: len(getattr(bpy.data, name)) for name in before}
+
+
+def particles_of(scene):
+    """x, y and z of the particles of a scene, by their number [nm]."""
+    return {item.pass_index: tuple(item.location * 100) for item in scene.objects if item.pass_index}
+
+
+def test_an_opened_scene_has_the_particles_of_the_call(ops, tiny, file):
+    state.put_recipe(home(), tiny)
+    recipe = state.recipe_of(home())
+    generate(recipe, file / "pairs")
+    table = sample_scene(recipe, 1, load_shapes(recipe)).particles
+    for values in ({}, {"dataset": "//pairs"}):
+        assert ops.open_scene(index=1, **values) == {"FINISHED"}
+        found = particles_of(bpy.context.scene)
+        assert len(found) == len(table["x_nm"]) > 0
+        for number, place in found.items():
+            assert place == pytest.approx([table[f"{axis}_nm"][number - 1] for axis in "xyz"], abs=0.01)
+        assert ops.close_scene() == {"FINISHED"}
+        home().nanosynth_recipe.seed += 1  # the data set's own recipe holds
 
 
 def test_generating_gives_the_data_set_of_the_call(ops, tiny, file):
