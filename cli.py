@@ -183,7 +183,7 @@ def stated_scale(arguments):
     """What --nm-per-px or --scale-file says."""
     from .learn.metadata import ScaleFile
 
-    if arguments.scale_file and arguments.nm_per_px:
+    if arguments.scale_file and arguments.nm_per_px is not None:
         raise NanosynthError("--nm-per-px and --scale-file both state the scale.", "Give one of them.")
     return ScaleFile(arguments.scale_file) if arguments.scale_file else arguments.nm_per_px
 
@@ -282,7 +282,7 @@ def scale(arguments, reporter):
 def export(arguments, reporter):
     from .learn.exchange import export
 
-    export(arguments.source, arguments.format, arguments.out, reporter)
+    export(arguments.source, arguments.format, arguments.out, reporter, nm_per_px=stated_scale(arguments))
 
 
 def doctor(arguments, reporter):
@@ -586,6 +586,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
         metavar="NAME",
         help="csv, labels, imagej, coco, ome-tiff, cellpose, stardist, geojson; parquet, which needs pyarrow: the training environment has it, Blender has not",
     )
+    add_scale(add, "scale of label images (default: what their files say)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder that receives a folder for each format")
 
     add = verb(

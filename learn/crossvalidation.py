@@ -25,7 +25,7 @@ from ..reporting import Clock, Reporter
 from .backend import load_keras
 from .evaluation import COUNTS, LEVEL, PAPER_HEADS, SHOWN, evaluate_folders, files_by_name
 from .images import list_images
-from .metadata import ScaleFile
+from .metadata import given_scale
 from .model import load_model
 from .realpairs import Annotated, RealPairs
 from .run import leaves
@@ -192,8 +192,7 @@ def annotated(images, truth, valid=None, nm_per_px=None) -> list[Annotated]:
             raise NanosynthError(f"{path}: another image has the name {path.stem}, too.", "Rename one of them and its label image.")
         if name not in truths:
             raise NanosynthError(f"{truth}: no label image for {path.name}.", "Annotate it, or leave it out.")
-        stated = nm_per_px.of(path) if isinstance(nm_per_px, ScaleFile) else nm_per_px
-        items.append(Annotated(name, path, truths[name], masks.get(name), stated))
+        items.append(Annotated(name, path, truths[name], masks.get(name), given_scale(nm_per_px, path)[0]))
     if len(items) < 2:
         raise NanosynthError("A cross-validation needs at least two annotated images.", "Name more images.")
     return items

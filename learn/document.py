@@ -16,9 +16,9 @@ from PIL import Image
 INK, SOFT, LINE, ACCENT, SECOND = "#1d2935", "#66727f", "#dde3e8", "#1f5f8b", "#b5561c"
 PAGE_PT = 485.0
 """Width of the text on an A4 page, in points; sizes of marks and plots refer to it."""
-TALLEST_PT = 290.0
+TALLEST_PT = 262.0
 """Height of the tallest picture on it, so that an image and what belongs to it fill one page."""
-TALLEST_BESIDE_PT = 190.0
+TALLEST_BESIDE_PT = 176.0
 """The same of pictures side by side."""
 
 
@@ -278,7 +278,8 @@ table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabu
 th, td { padding: .3rem 1.1rem .3rem 0; text-align: right; vertical-align: top; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th.left, td.left, .plain th, .plain td { text-align: left; }
 td small { display: block; color: var(--soft); font-size: .88em; }
-.plain td:last-child { white-space: normal; overflow-wrap: anywhere; }
+.plain td:last-child, .plain td:nth-child(2) { white-space: normal; overflow-wrap: anywhere; }
+.plain td:nth-child(2):not(:last-child) { min-width: 7rem; max-width: 16rem; }
 th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
 details { margin-top: .8rem; }
 summary { cursor: pointer; color: var(--accent); }
@@ -302,8 +303,8 @@ pre { overflow-x: auto; padding: .8rem 1rem; background: #f5f7f9; font-size: .78
   h3 { margin-top: 1rem; }
   h3.page { margin-top: 0; }
   .row, figure, tr, .facts { break-inside: avoid; }
-  figure > img, figure > svg { max-height: 102mm; object-fit: contain; object-position: left; }
-  .row figure > img { max-height: 67mm; }
+  figure > img, figure > svg { max-height: 92mm; object-fit: contain; object-position: left; }
+  .row figure > img { max-height: 62mm; }
   h2, h3, section > p { break-after: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }
@@ -311,9 +312,12 @@ pre { overflow-x: auto; padding: .8rem 1rem; background: #f5f7f9; font-size: .78
   th, td { padding-right: .55rem; }
   .plain table { font-size: 8pt; }
   td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 5.5em; }
+  .plain td:first-child { min-width: 9.5em; }
   p.small, figcaption { font-size: 7.5pt; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 6.5pt; columns: 2; }
-  details:not([open]) { display: none; }
+  details::details-content { content-visibility: visible; display: block; block-size: auto; }
+  summary { list-style: none; break-after: avoid; }
+  pre { padding: 0; background: none; }
 }
 """
 

@@ -306,7 +306,8 @@ class _Pages:
         left = range(len(widths)) if block.plain else block.left
         spare = PAGE_PT + PAD - sum(widths)
         if block.plain:
-            widths[-1] += spare
+            widths[:-1] = (min(width, 0.3 * PAGE_PT) for width in widths[:-1])
+            widths[-1] = PAGE_PT + PAD - sum(widths[:-1])
         elif spare < 0:  # the first column, names, gives way
             widths[0] = max(40.0, widths[0] + spare)
         elif spare < 0.5 * PAGE_PT:  # a table nearly as wide as the page fills it

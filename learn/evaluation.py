@@ -13,7 +13,7 @@ from scipy.stats import wasserstein_distance
 from ..errors import NanosynthError, explained
 from ..files import write_json, write_text
 from . import images, metrics
-from .metadata import ScaleFile
+from .metadata import ScaleFile, given_scale
 
 PIXEL = ("precision", "recall", "accuracy", "f1", "iou")
 INSTANCE = ("instance_precision", "instance_recall", "instance_f1", "ap50", "ap75", "ap")
@@ -234,7 +234,7 @@ def _score(truth_path, predicted_path, valid_path, probability_path, nm_per_px):
                 f"{truth_path} is {_size(truth)}, but {path} is {_size(other)}.",
                 "Compare images of the same size; a banner cut off one must be cut off the other too.",
             )
-    stated = nm_per_px.of(truth_path) if isinstance(nm_per_px, ScaleFile) else nm_per_px
+    stated, _ = given_scale(nm_per_px, truth_path)
     nm_per_px = stated or images.read_scale(predicted_path)[0] or images.read_scale(truth_path)[0]
     return compare(truth, predicted, valid, probability=probability, nm_per_px=nm_per_px)
 

@@ -19,6 +19,7 @@ from ..files import read_json, write_bytes, write_text, written_whole
 from ..reporting import Clock, Reporter
 from ..synth.dataset import Dataset
 from .images import list_images, read_labels, read_micrograph, read_probability, read_scale, write_grey, write_labels
+from .metadata import ScaleFile, given_scale
 from .outlines import outlines, without_holes
 from .particles import measure, write_table
 from .segmentation import output_names
@@ -60,7 +61,7 @@ class Item:
     banner_px: int = 0
 
 
-def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]:
+def export(source, formats, out, reporter: Reporter | None = None, *, nm_per_px=None) -> list[Path]:
     """Write what a folder holds in other programs' formats.
 
     Parameters
@@ -72,6 +73,8 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
         Of `FORMATS`. Each gets a folder of its name in `out`.
     out : path-like
     reporter : Reporter, optional
+    nm_per_px : float or metadata.ScaleFile, optional
+        Of label images. Otherwise what their files say.
 
     Returns
     -------
@@ -82,7 +85,8 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
     ------
     NanosynthError
         If the source is none of these, a file of it is missing or damaged, a
-        picture and its labels differ in size, or a format needs what is not there.
+        picture and its labels differ in size, a format needs what is not there,
+        or a scale is stated for what has its own.
     """
     reporter, out = reporter or Reporter(), Path(out)
     formats = list(dict.fromkeys(formats))
@@ -95,7 +99,7 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
                 f"The format {name} needs the package {package}, which this Python lacks.",
                 f"Export in the training environment ('./nanosynth export …' in a checkout), or install it: python -m pip install {package}",
             )
-    items = items_of(source)
+    items = items_of(source, nm_per_px)
     for name in formats:
         if name in NEED_IMAGE and any(item.pixels is None for item in items):
             raise NanosynthError(
@@ -136,7 +140,7 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
             files.append(path)
             reporter.artifact(path, name)
     for names, message, remedy in (
-        (unscaled, "scale not known, so no lengths in nm are written.", "Give it with --nm-per-px or --scale-file when segmenting."),
+        (unscaled, "scale not known, so no lengths in nm are written.", "Give it with --nm-per-px or --scale-file: when segmenting, or with label images here."),
         (empty, "no particles.", ""),
         (gone, "the micrograph cannot be read, so its mean intensities are left out.", "Segment it again where it is now."),
     ):
@@ -150,19 +154,25 @@ def export(source, formats, out, reporter: Reporter | None = None) -> list[Path]
 # Sources
 
 
-def items_of(source) -> list[Item]:
-    """The pictures with particles that a result, a data set or label images hold."""
+def items_of(source, nm_per_px=None) -> list[Item]:
+    """The pictures with particles that a result, a data set or label images hold; the scale of the latter may be stated."""
     source = Path(source)
-    if (source / "segmentation.json").is_file():
-        return _of_result(source)
-    if (source / "dataset.json").is_file():
-        return _of_dataset(source)
+    for record, read, remedy in (
+        ("segmentation.json", _of_result, "Segment again with this scale; that takes a moment where the results are there."),
+        ("dataset.json", _of_dataset, "Leave --nm-per-px and --scale-file out."),
+    ):
+        if (source / record).is_file():
+            if nm_per_px is not None:
+                raise NanosynthError(f"{source}: has its own scale.", remedy)
+            return read(source)
     if source.is_dir() and (source / "run.json").is_file():
         raise NanosynthError(
             f"{source}: is a training run, which holds no particles to export.", "Name the folder of a result or of a data set."
         )
     paths = list_images([source])
-    return [_of_labels(path, name) for path, name in zip(paths, output_names(paths))]
+    if isinstance(nm_per_px, ScaleFile):
+        nm_per_px.refuse_strangers(paths)
+    return [_of_labels(path, name, nm_per_px) for path, name in zip(paths, output_names(paths))]
 
 
 def _of_result(folder):
@@ -207,8 +217,9 @@ def _of_dataset(folder):
     return items
 
 
-def _of_labels(path, name):
-    return Item(name, None, *read_scale(path), lambda: read_labels(path))
+def _of_labels(path, name, nm_per_px):
+    stated = given_scale(nm_per_px, path)
+    return Item(name, None, *(stated if stated[0] else read_scale(path)), lambda: read_labels(path))
 
 
 # A file or two for each image

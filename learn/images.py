@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from ..errors import NanosynthError, explained
 from ..files import written_whole
-from .metadata import png_statements, settle, side_statements, tiff_statements
+from .metadata import GIVEN, png_statements, settle, side_statements, tiff_statements
 from .scalebar import find_bar
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
@@ -111,7 +111,7 @@ def read_micrograph(path, *, nm_per_px=None, bar_nm=None, crop_bottom="auto") ->
         statements.insert(0, (float(f"{bar_nm / bar.length_px:.6g}"), stated))
     found, source, doubts = settle(statements)
     if nm_per_px is not None:
-        found, source, doubts = float(nm_per_px), "given by the user", []
+        found, source, doubts = float(nm_per_px), GIVEN, []
     pixels = np.ascontiguousarray(np.clip(pixels, 0, 1), dtype=np.float32)
     return Micrograph(path, pixels, found, source, banner, (*notes, *doubts))
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from ..errors import NanosynthError, explained
 
+GIVEN = "given by the user"
 NO_SCALE = "none: the file states no pixel size"
 FINEST_NM, COARSEST_NM = 0.001, 1e6
 """Between a hundredth of an atom and a millimetre: what a microscope's pixel can be."""
@@ -406,3 +407,29 @@ def scales_of(path, images) -> dict[str, float]:
     scales = ScaleFile(path)
     scales.refuse_strangers(images)
     return {Path(image).name: scales.of(image) for image in images if scales.of(image)}
+
+
+def given_scale(nm_per_px, image) -> tuple[float | None, str]:
+    """What a user states of an image's scale, and how.
+
+    Parameters
+    ----------
+    nm_per_px : float, ScaleFile or None
+    image : path-like
+
+    Returns
+    -------
+    nm_per_px : float or None
+        None where nothing is stated.
+    source : str
+
+    Raises
+    ------
+    NanosynthError
+        If the number is not above 0.
+    """
+    if isinstance(nm_per_px, ScaleFile):
+        return nm_per_px.of(image), nm_per_px.source
+    if nm_per_px is not None and not (math.isfinite(nm_per_px) and nm_per_px > 0):
+        raise NanosynthError(f"nm_per_px = {nm_per_px} must be above 0.", "State it in nanometres, such as 1.25.")
+    return nm_per_px, GIVEN

@@ -13,6 +13,7 @@ from .. import __version__
 from ..errors import NanosynthError
 from ..fields import from_dict, to_dict
 from ..files import read_json, write_json, written_whole
+from .backend import load_keras, versions
 from .preprocess import normalise
 from .run import Run
 from .settings import TrainingSettings
@@ -45,6 +46,11 @@ class Model:
     diameter_px: tuple[float, float]
     nm_per_px: float | None
     provenance: dict
+
+    @property
+    def software(self) -> dict:
+        """Versions of what predicts."""
+        return versions(load_keras())
 
     def normalise(self, pixels):
         """Prepare an image at network scale as in training; see `preprocess.normalise`."""

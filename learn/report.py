@@ -17,6 +17,7 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import NanosynthError, explained
+from ..fields import specs
 from ..files import read_json, sha256, write_bytes, write_text
 from ..reporting import Reporter, human_time
 from ..synth.dataset import Dataset
@@ -45,6 +46,7 @@ from .images import read_labels, read_micrograph
 from .particles import read_table
 from .pictures import SIZE_NAMES, draw_distribution, overlay, roomiest, tinted
 from .run import Run
+from .segmentation import SegmentationOptions
 
 PAIRS = 3
 EPOCHS = 6
@@ -542,7 +544,7 @@ def image_blocks(image: Found, sizes: Sizes, size, *, first, widest):
         Picture(
             *encoded_png(tinted(labels, 255), half),
             f"Particles of {image.name} coloured",
-            "Components coloured: particles that touch never share a colour.",
+            "Components: particles that touch never share a colour.",
         )
     ]
     if pixels is not None:
@@ -582,7 +584,8 @@ def zoom_words(scale) -> str:
 
 
 def sentence(text) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+    """With a full stop, and a capital unless it begins with a file's name."""
+    return (text if "." in text.split(" ")[0] else text[:1].upper() + text[1:]).rstrip(".") + "."
 
 
 def number_marks(labels, zoom: float) -> tuple[tuple[Mark, ...], int]:
@@ -642,22 +645,35 @@ def facts(data, training, series, sizes, evaluation):
 
 
 def score_section(evaluation):
+    """The scores of each image, and their means and pooled values with intervals: what the paper's Figure 4a shows, and more."""
     names = {
-        "precision": "Precision", "recall": "Recall", "accuracy": "Accuracy", "f1": "F1", "iou": "IoU",
-        "instance_f1": "Instance F1", "ap50": "AP50", "n_truth": "Annotated", "n_predicted": "Found",
+        "precision": "Precision", "recall": "Recall", "accuracy": "Accuracy", "f1": "F1", "iou": "IoU", "warping_error": "Warping",
+        "instance_f1": "Inst. F1", "ap50": "AP50", "ap75": "AP75", "ap": "AP", "pq": "PQ", "n_truth": "Annotated", "n_predicted": "Found",
     }  # fmt: skip
-    images = dict(evaluation["images"])
-    if len(images) > 1:
-        images["all together"] = evaluation["overall"]
-    rows = tuple((name, *(number(scores[key]) for key in names)) for name, scores in images.items())
-    return [
-        Heading("Scores"),
-        Paragraph(
-            "Compared with an annotation made by people, on valid pixels: precision to IoU by pixel, the others by particle. A particle counts as "
-            "found if it overlaps an annotated one with an intersection over union (IoU) of at least 0.5."
-        ),
-        Table(("Image", *names.values()), rows),
-    ]
+    rows = [(name, *(score_cell(key, scores[key]) for key in names)) for name, scores in evaluation["images"].items()]
+    if len(rows) > 1:
+        for name, part in (("mean of images", "mean"), ("all pooled", "overall")):
+            ends = evaluation["intervals"][part]
+            rows.append((name, *(score_cell(key, evaluation[part].get(key), ends.get(key)) for key in names)))
+    words = (
+        "Compared with an annotation made by people, on valid pixels: precision to warping error (in millionths) by pixel, the others by particle. "
+        "A particle counts as found if it overlaps an annotated one with an intersection over union (IoU) of at least 0.5. AP50, AP75: "
+        "TP / (TP + FP + FN) at an IoU of 0.5, 0.75; AP: their mean from 0.5 to 0.95; PQ: panoptic quality."
+    )
+    if evaluation["intervals"]["note"]:
+        words += f" No confidence intervals: {evaluation['intervals']['note']}."
+    elif len(rows) > 1:
+        words += f" Below the mean and the pooled values: their {evaluation['intervals']['level']:.0%} intervals, by bootstrap over images."
+    return [Heading("Scores"), Paragraph(words), Table(("Image", *names.values()), tuple(rows))]
+
+
+def score_cell(key, value, ends=None):
+    """A score as a cell of a table, with the ends of its interval below."""
+
+    def form(value):
+        return f"{value * 1e6:.0f}" if key == "warping_error" else number(value)
+
+    return "–" if value is None else (form(value), f"{form(ends[0])}–{form(ends[1])}") if ends else form(value)
 
 
 def number(value) -> str:
@@ -794,6 +810,9 @@ def provenance_section(series: Series, data, training):
         listings.append(Listing("Training settings of the run shown", read_text(training.run.path / "settings.toml")))
     if not series.images and not data and not training:
         return []
+    # The long listings come last, after all tables.
+    listings = [block for block in blocks if isinstance(block, Listing)] + listings
+    blocks = [block for block in blocks if not isinstance(block, Listing)]
     return blocks + [Heading("Versions", 3), Table(("What", "Which"), tuple(rows), plain=True), *listings]
 
 
@@ -824,15 +843,20 @@ def option_blocks(series):
             Heading("Settings of the segmentation", 3),
             Paragraph("They were not recorded: the images were segmented by an older version."),
         ]
+    meanings = {name: spec for name, _, spec in specs(SegmentationOptions)}
     rows = []
     for key in options[0]:
         values = list(dict.fromkeys(_value(option.get(key)) for option in options))
-        rows.append((key, ", ".join(values[:8]) + (" …" if len(values) > 8 else "")))
-    return [Heading("Settings of the segmentation", 3), Table(("Option", "Value"), tuple(rows), plain=True)]
+        spec = meanings.get(key)
+        unit = f" {spec.unit}" if spec and spec.unit and values != ["0"] else ""
+        rows.append((key, ", ".join(values[:8]) + (" …" if len(values) > 8 else "") + unit, spec.doc if spec else ""))
+    return [Heading("Settings of the segmentation", 3), Table(("Option", "Value", "Meaning"), tuple(rows), plain=True)]
 
 
 def _value(value):
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "–"
 
 
 def _distinct_models(series):
@@ -863,6 +887,7 @@ def model_blocks(folder, record, *, several):
     if trained:
         median, spread_ = trained["diameter_px"]
         nm = f", {trained['nm_per_px']:.3g} nm per pixel" if trained["nm_per_px"] else ""
+        rows.insert(1, ("Threshold", f"{trained['settings']['threshold']:g}, where the settings do not say another"))
         rows.insert(
             1, ("Particles it knows", f"median diameter {median:.3g} px as the network sees them{nm}; log-standard deviation {spread_:.2g}")
         )

@@ -329,7 +329,7 @@ def segment_files(model: Model, paths, out, options: SegmentationOptions | None 
     if scales:
         scales.refuse_strangers(images)
     record = {
-        "versions": {"nanosynth": __version__, "python": platform.python_version()},
+        "versions": {"nanosynth": __version__, "python": platform.python_version(), **model.software},
         "model": model.provenance,
         "training": {"settings": to_dict(model.settings), "diameter_px": list(model.diameter_px), "nm_per_px": model.nm_per_px},
         "images": [],

@@ -18,6 +18,7 @@ from nanosynth import cli
 from nanosynth.errors import NanosynthError
 from nanosynth.files import write_json
 from nanosynth.learn import exchange, images, outlines
+from nanosynth.learn.metadata import ScaleFile
 from nanosynth.learn.particles import measure, table_text
 from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.recipe import Recipe
@@ -344,6 +345,26 @@ def test_label_images_alone(tmp_path):
         assert {row["nm_per_px"] for row in csv.DictReader(file)} == {"3"}
     with pytest.raises(NanosynthError, match="needs the pictures"):
         exchange.export(tmp_path / "in", ["cellpose"], tmp_path / "out")
+
+
+def test_the_scale_of_label_images_can_be_stated(tmp_path):
+    for name in ("a", "b"):
+        images.write_labels(tmp_path / "in" / f"{name}.png", particles(), nm_per_px=None)
+    (tmp_path / "scale.csv").write_text("image,nm_per_px\na.png,1.5\n")
+
+    def scales(nm_per_px):
+        exchange.export(tmp_path / "in", ["coco", "csv"], tmp_path / "out", nm_per_px=nm_per_px)
+        entries = json.loads((tmp_path / "out" / "coco" / "coco.json").read_text())["images"]
+        with open(tmp_path / "out" / "csv" / "a.csv", newline="") as file:
+            sources = {row["scale_source"] for row in csv.DictReader(file)}
+        return [entry.get("nm_per_px") for entry in entries], sources
+
+    assert scales(2.5) == ([2.5, 2.5], {"given by the user"})
+    assert scales(ScaleFile(tmp_path / "scale.csv")) == ([1.5, None], {"stated in scale.csv"})
+    with pytest.raises(NanosynthError, match="above 0"):
+        scales(0)
+    with pytest.raises(NanosynthError, match="has its own scale"):
+        exchange.export(result(tmp_path / "r", {"a": particles()}), ["csv"], tmp_path / "out", nm_per_px=2.0)
 
 
 # Bad input

@@ -314,8 +314,10 @@ def test_scores_of_several_images_are_pooled(tmp_path):
             Image.fromarray(labels.astype(np.uint16)).save(tmp_path / folder / f"{name}.png")
     write_report(tmp_path / "report.html", evaluation=evaluate_folders(tmp_path / "truth", tmp_path / "found"))
     cells = Page((tmp_path / "report.html").read_text(encoding="utf-8")).cells
-    scores = ["1.000", "0.500", "0.938", "0.667", "0.500", "0.667", "0.500"]
-    assert cells == ["a", *scores, "2", "1", "b", *scores, "2", "1", "all together", *scores, "4", "2"]
+    scores = ["1.000", "0.500", "0.938", "0.667", "0.500", "625", "0.667", "0.500", "0.500", "0.500", "0.667"]
+    # Equal images, so intervals without width; they stand below the values of the last two rows.
+    beside = [cell for score in scores for cell in (score, f"{score}–{score}")]
+    assert cells == ["a", *scores, "2", "1", "b", *scores, "2", "1", "mean of images", *beside, "–", "–", "all pooled", *beside, "4", "2"]
 
 
 def test_validation_shows_first_selected_and_last_epoch(tmp_path, run):

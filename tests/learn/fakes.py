@@ -10,6 +10,7 @@ class Threshold:
     """Finds bright discs near the trained size; of larger ones it sees the rim only, as a network would."""
 
     provenance = {"name": "fake"}
+    software = {"fake": "1.0"}
 
     def __init__(self, diameter_px=32.0, log_sd=0.1, nm_per_px=None, selective=True, border_radius_px=0.0):
         self.diameter_px = (diameter_px, log_sd)
