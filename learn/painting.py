@@ -426,7 +426,7 @@ def _round_ticks(low, high, most):
 
 def caption(text, width, height=None, colour=INK) -> np.ndarray:
     """A line of text, by default as high as can be read in a small editor; uint8 (height, width, 3)."""
-    height = height or max(36, width // 28)
+    height = height or max(min(36, width // 10), width // 28)
     image = Image.new("RGB", (width, height), BACK)
     ImageDraw.Draw(image).text((10 if height > 30 else 4, height / 2), text, colour, ImageFont.load_default(height * 0.6), anchor="lm")
     return np.asarray(image)

@@ -31,6 +31,9 @@ IMAGES = {
 }
 """What is painted -> its image, and the image editor that shows it."""
 TICK_S = 0.03
+LINEAR = np.arange(256, dtype=np.float32) / 255
+LINEAR = np.where(LINEAR <= 0.04045, LINEAR / 12.92, ((LINEAR + 0.055) / 1.055) ** 2.4).astype(np.float32)
+"""8-bit sRGB -> linear light, which `gpu` draws in."""
 
 
 class Studio:
@@ -136,7 +139,7 @@ def _texels(data: bytes) -> np.ndarray:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as file:
-        return np.asarray(file.convert("RGBA"), np.float32)[::-1] / 255
+        return LINEAR[np.asarray(file.convert("RGBA"))[::-1]]
 
 
 def _hear(message) -> bool:
@@ -197,7 +200,7 @@ def _paint():
     coarse = Studio.coarse[what]
     (x0, y0), (x1, y1) = (region.view2d.view_to_region(corner, corner, clip=False) for corner in (0, 1))
     buffer = gpu.types.Buffer("FLOAT", coarse.size, np.ascontiguousarray(coarse).ravel())
-    draw_texture_2d(gpu.types.GPUTexture(coarse.shape[1::-1], format="RGBA8", data=buffer), (x0, y0), x1 - x0, y1 - y0)
+    draw_texture_2d(gpu.types.GPUTexture(coarse.shape[1::-1], format="RGBA16F", data=buffer), (x0, y0), x1 - x0, y1 - y0)
 
 
 def _plot(what, plot):

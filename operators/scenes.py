@@ -107,9 +107,11 @@ class CloseScene(Action):
             objects = list(drawn.objects)
             parts = {item.data for item in objects if item.data is not None} | {drawn.world}
             materials = {slot.material for item in objects for slot in item.material_slots if slot.material}
-            images = {node.image for material in materials for node in material.node_tree.nodes if node.type == "TEX_IMAGE"}
+            nodes = [node for material in materials for node in material.node_tree.nodes]
+            images = {node.image for node in nodes if node.type == "TEX_IMAGE"}
+            groups = {node.node_tree for node in nodes if node.type == "GROUP"}
             bpy.data.batch_remove([*objects, drawn])
-            for group in (parts, materials, images):  # wholes before what they use
+            for group in (parts, materials, images, groups):  # wholes before what they use
                 bpy.data.batch_remove([item for item in group if item is not None and item.users == 0])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 import typing
 
@@ -54,6 +55,11 @@ def note(layout, text: str, icon: str = "NONE", wide: bool = False):
 
 def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def spoken(text: str) -> str:
+    """A message of the command line in the window's words: what a flag sets is a value under Options."""
+    return re.sub(r"--([a-z][a-z-]*[a-z])( search)?", lambda flag: f"'{reading(flag[1].replace('-', '_'))}{flag[2] or ''}' under Options", text)
 
 
 def reading(text: str) -> str:
@@ -128,7 +134,7 @@ def progress(layout, job) -> bool:
     row.enabled = not job.cancelling
     row.operator("nanosynth.cancel_job", icon="CANCEL", text="Cancelling…" if job.cancelling else "Cancel").kind = job.kind
     for warning in job.warnings[-2:]:
-        note(layout, warning, "INFO")
+        note(layout, spoken(warning), "INFO")
     return True
 
 
@@ -142,5 +148,5 @@ def ending(layout, job, remains=""):
     if job.state in {"failed", "cancelled"}:
         note(box, f"{'Cancelled. ' if job.state == 'cancelled' else ''}{remains}", "INFO")
     for warning in job.warnings[-3:]:
-        note(box, warning, "INFO")
+        note(box, spoken(warning), "INFO")
     box.operator("nanosynth.forget_job", text="Dismiss", icon="X").kind = job.kind

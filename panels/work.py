@@ -10,7 +10,7 @@ from ..learn.segmentation import SegmentationOptions
 from ..operators import jobs, painter, results, state, training
 from ..operators.base import perhaps
 from . import plots
-from .common import BUSY, DONE, READY, WAITING, Step, ending, fields, note, progress, reading, sentence, work
+from .common import BUSY, DONE, READY, WAITING, Step, ending, fields, note, progress, reading, sentence, spoken, work
 
 
 class Generate(Step):
@@ -213,7 +213,7 @@ class Analyse(Step):
         count = facts.get("count", entry["particles"])
         note(layout, f"{entry['name']}: {count} particle{'s' * (count != 1)}", "IMAGE_DATA")
         for warning in entry["warnings"]:
-            note(layout, sentence(warning), "INFO")
+            note(layout, spoken(sentence(warning)), "INFO")
         grid = layout.grid_flow(columns=2, even_columns=True, align=True)
         grid.use_property_split = False
         grid.prop(window, "shown", expand=True)
@@ -225,15 +225,15 @@ class Analyse(Step):
         row.operator(
             "nanosynth.show_result", text="As Segmented" if window.tuned else "Show", icon="LOOP_BACK" if window.tuned else "HIDE_OFF"
         )
-        plot(layout, "result")
-        if facts.get("median"):
-            note(layout, f"Median diameter {facts['median']:.4g} {facts['unit']}", "BLANK1")
         problem(layout, "result")
         clicking = results.Clicking.now
         layout.operator(
             "nanosynth.click_particles", text="Stop Clicking" if clicking else "Click Particles", icon="EYEDROPPER", depress=clicking
         )
         particle(layout, facts.get("particle"), clicking)
+        plot(layout, "result")
+        if facts.get("median"):
+            note(layout, f"Median diameter {facts['median']:.4g} {facts['unit']}", "BLANK1")
         row = layout.row()
         row.scale_y = 1.4
         row.operator("nanosynth.export_results", icon="EXPORT")
@@ -286,7 +286,7 @@ def plot(layout, what):
     """The painter's newest small plot, if there is one."""
     known = painter.Studio.plots.get(what)
     if known is not None:
-        layout.template_icon(plots.icon(what, known[0], lambda: opaque(known[1])), scale=9)
+        layout.template_icon(plots.icon(what, known[0], lambda: opaque(known[1])), scale=8)
 
 
 def opaque(pixels):

@@ -145,7 +145,8 @@ def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):
 def test_a_drawn_scene_is_opened_and_closed_without_leftovers(ops, tiny):
     state.put_recipe(home(), tiny)
     before = {
-        name: len(getattr(bpy.data, name)) for name in ("scenes", "objects", "meshes", "materials", "images", "worlds", "lights", "cameras")
+        name: len(getattr(bpy.data, name))
+        for name in ("scenes", "objects", "meshes", "materials", "node_groups", "images", "worlds", "lights", "cameras")
     }
     for _ in range(2):
         assert ops.open_scene(index=0) == {"FINISHED"}
