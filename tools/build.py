@@ -125,7 +125,7 @@ def build(platforms=tuple(PLATFORMS), wheels: bool = True) -> list[Path]:
     ----------
     platforms : sequence of str
     wheels : bool
-        Without them the zip is for a Blender whose Python has these packages already.
+        False leaves out those that are for one version of Python: for a Blender that has these packages already.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def build(platforms=tuple(PLATFORMS), wheels: bool = True) -> list[Path]:
                 (stage / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / file, stage / file)
             (stage / "wheels").mkdir()
-            packed = fetch(platform) if wheels else []
+            packed = [wheel for wheel in fetch(platform) if wheels or wheel.name.endswith("-none-any.whl")]
             for wheel in packed:
                 shutil.copyfile(wheel, stage / "wheels" / wheel.name)
             manifest = stage / "blender_manifest.toml"

@@ -30,7 +30,7 @@ PACKAGES = (
     "blender xvfb xauth xdotool imagemagick libgl1 libglx-mesa0 libegl1 libegl-mesa0 libgl1-mesa-dri mesa-vulkan-drivers "
     "python3-numpy python3-requests python3-zstandard python3-pytest fonts-dejavu-core"
 ).split()
-INSTEAD_OF_WHEELS = "python3-cattr python3-scipy python3-skimage python3-imageio python3-pil python3-tifffile python3-tomli-w".split()
+INSTEAD_OF_WHEELS = "python3-cattr python3-scipy python3-skimage python3-pil".split()
 SCREEN = (1600, 1000)
 AFTER_S = 10.0
 """How soon after Blender's end everything that it had started has to be gone."""
