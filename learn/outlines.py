@@ -26,8 +26,10 @@ def outlines(labels) -> Iterator[tuple[int, list]]:
     parts : list of list of numpy.ndarray
         For each 4-connected part of the particle, in reading order: its outer
         outline, clockwise on the screen, then the outlines of its holes,
-        anticlockwise. Each is int (n, 2): x, y of its corners, (0, 0) being the
-        upper left corner of the upper left pixel; the first is not repeated.
+        anticlockwise. None meets itself, two may touch at a corner: valid
+        polygons for programs that ask for it (OGC Simple Features). Each is
+        int (n, 2): x, y of its corners, (0, 0) being the upper left corner of
+        the upper left pixel; the first is not repeated.
     """
     labels = np.asarray(labels)
     for label, box in enumerate(ndimage.find_objects(labels), 1):
@@ -74,8 +76,23 @@ def _loops(shape):
             previous = direction
             if position == start and (start not in edges or (previous + 1) % 4 not in edges[start]):
                 break
-        loops.append(np.array(corners[1:] if previous == first else corners))
-    return loops
+        loops += _simple(corners[1:] if previous == first else corners)
+    return sorted(loops, key=area, reverse=True)  # one alone is positive: the outer one
+
+
+def _simple(corners):
+    """Part an outline where it comes to a corner for the second time; what it went round there is a hole."""
+    rings, path, places = [], [], {}
+    for corner in corners:
+        if corner in places:
+            start = places[corner]
+            rings.append(np.array(path[start:]))
+            for passed in path[start:]:
+                del places[passed]
+            del path[start:]
+        places[corner] = len(path)
+        path.append(corner)
+    return [*rings, np.array(path)]
 
 
 def without_holes(loops) -> np.ndarray:

@@ -92,6 +92,7 @@ def test_filled_outlines_are_the_same_pixels(seed):
     for label, parts in outlines.outlines(labels):
         for loops in parts:
             assert outlines.area(loops[0]) > 0 and all(outlines.area(hole) < 0 for hole in loops[1:])
+            assert all(len({*map(tuple, loop)}) == len(loop) for loop in loops)  # none meets itself
             again[polygon2mask(labels.shape, outlines.without_holes(loops)[:, ::-1] - 0.5)] = label
         assert sum(outlines.area(loop) for loops in parts for loop in loops) == (labels == label).sum()
     assert np.array_equal(again, labels)
