@@ -7,6 +7,7 @@ defines each score and says where it comes from.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -471,11 +472,14 @@ def bootstrap(items, statistic, rng: np.random.Generator, *, repeats: int = 1000
     Returns
     -------
     numpy.ndarray
-        float64 (2, K), lower and upper ends; NaN where any resample is not defined.
+        float64 (2, K), lower and upper ends, of the resamples that define the
+        statistic; NaN where none does.
     """
     picks = rng.integers(0, len(items), (repeats, len(items)))
     values = np.array([statistic([items[i] for i in pick]) for pick in picks.tolist()], dtype=np.float64)
-    return np.percentile(values, [50 * (1 - level), 50 * (1 + level)], axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        return np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)], axis=0)
 
 
 _AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))

@@ -153,6 +153,7 @@ def measure(labels, intensity=None, *, probability=None, nm_per_px=None) -> dict
         dtype=object,
     )
     table["orientation_deg"][table["orientation_deg"] <= -90 + 1e-9] += 180
+    table["orientation_deg"] += 0.0  # no minus before a zero
     return {name: table[name] for name in COLUMNS}
 
 

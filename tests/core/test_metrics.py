@@ -282,6 +282,15 @@ def test_boundaries_by_hand():
     assert metrics.boundary_scores(zero, np.eye(5, dtype=int))["boundary_f1"] == 0
 
 
+def test_bootstrap_leaves_out_resamples_that_define_nothing():
+    def of_the_known(values):
+        known = [value for value in values if value is not None]
+        return [np.mean(known) if known else np.nan, np.nan]
+
+    ends = metrics.bootstrap([1.0, 3.0, None], of_the_known, np.random.default_rng(2))
+    assert ends[:, 0].tolist() == [1, 3] and np.isnan(ends[:, 1]).all()
+
+
 def test_bootstrap_of_a_mean():
     values = np.random.default_rng(1).normal(5, 2, 400).tolist()
     ends = [metrics.bootstrap(values, lambda v: [np.mean(v)], np.random.default_rng(2)) for _ in range(2)]
