@@ -31,9 +31,10 @@ IMAGES = {
 }
 """What is painted -> its image, and the image editor that shows it."""
 TICK_S = 0.03
-LINEAR = np.arange(256, dtype=np.float32) / 255
-LINEAR = np.where(LINEAR <= 0.04045, LINEAR / 12.92, ((LINEAR + 0.055) / 1.055) ** 2.4).astype(np.float32)
-"""8-bit sRGB -> linear light, which `gpu` draws in."""
+SHADES = np.arange(256, dtype=np.float32) / 255
+"""Of 8-bit values, what has to be drawn for them."""
+if bpy.app.version < (5, 0, 0):  # which encodes what is drawn over an image as sRGB; later ones leave it as it is
+    SHADES = np.where(SHADES <= 0.04045, SHADES / 12.92, ((SHADES + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 class Studio:
@@ -139,7 +140,7 @@ def _texels(data: bytes) -> np.ndarray:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as file:
-        return LINEAR[np.asarray(file.convert("RGBA"))[::-1]]
+        return SHADES[np.asarray(file.convert("RGBA"))[::-1]]
 
 
 def _hear(message) -> bool:
@@ -197,10 +198,10 @@ def _paint():
     import gpu
     from gpu_extras.presets import draw_texture_2d
 
-    coarse = Studio.coarse[what]
+    coarse = np.ascontiguousarray(Studio.coarse[what])
     (x0, y0), (x1, y1) = (region.view2d.view_to_region(corner, corner, clip=False) for corner in (0, 1))
-    buffer = gpu.types.Buffer("FLOAT", coarse.size, np.ascontiguousarray(coarse).ravel())
-    draw_texture_2d(gpu.types.GPUTexture(coarse.shape[1::-1], format="RGBA16F", data=buffer), (x0, y0), x1 - x0, y1 - y0)
+    texture = gpu.types.GPUTexture(coarse.shape[1::-1], format="RGBA16F", data=gpu.types.Buffer("FLOAT", coarse.size, coarse.ravel()))
+    draw_texture_2d(texture, (x0, y0), x1 - x0, y1 - y0)
 
 
 def _plot(what, plot):

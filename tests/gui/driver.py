@@ -42,6 +42,14 @@ def shot(name):
     print(name, flush=True)
 
 
+def seen(of):
+    """What the screen shows in an area, (H, W, 3)."""
+    from PIL import Image
+
+    picture, top = np.asarray(Image.open(io.BytesIO(screen())).convert("RGB")), window().height - of.y - of.height
+    return picture[top : top + of.height, of.x : of.x + of.width].astype(int)
+
+
 def pause(seconds):
     end = time.monotonic() + seconds * min(PATIENCE, 5)
     while time.monotonic() < end:
@@ -389,7 +397,12 @@ def analysed(folder):
     counted, home().nanosynth.threshold = painter.Studio.painted, 0.46
     yield from until(lambda: painter.Studio.painted > counted, "the first answer")
     shot("33_coarse")
+    assert painter.Studio.coarse
+    coarse = seen(area("IMAGE_EDITOR", 1))
     yield from until(painted("result"), "the full answer")
+    yield from pause(0.6)
+    off = abs(seen(area("IMAGE_EDITOR", 1)).mean() - coarse.mean())
+    assert off < 8, f"the coarse picture is {off:.0f} of 255 brighter or darker"
     home().nanosynth.threshold = 0.45
     yield from until(painted("result"), "the full answer")
     print("seconds to the first and to the full answer at 2048 px:", "; ".join(f"{a:.2f}, {b:.2f}" for a, b in answers), flush=True)
@@ -438,7 +451,8 @@ def drawn(folder):
     invoke(ops.close_scene)
     yield from pause(0.5)
     assert window().scene == home()
-    assert content() == before
+    left = {name: set(names) ^ set(before[name]) for name, names in content().items()}
+    assert not any(left.values()), left
     invoke(ops.use_preset, preset="sio2")
     yield from pause(0.5)
     assert home().nanosynth_recipe.name != "tiny"
@@ -446,15 +460,14 @@ def drawn(folder):
         bpy.ops.ed.undo()
     yield from pause(0.5)
     assert home().nanosynth_recipe.name == "tiny", "undo"
+
+
+def environment(_):
+    """The preferences; a training environment that is begun by the button and cancelled, or refused in plain words."""
+    jobs, folder = module("operators.jobs"), Path(tempfile.mkdtemp(prefix="nanosynth-gui-"))
     bpy.ops.nanosynth.show_preferences("INVOKE_DEFAULT")
     yield from pause(2)
-    shot("42_preferences")
-    yield from environment(folder)
-
-
-def environment(folder):
-    """A training environment that is begun by the button and cancelled, or refused in plain words."""
-    jobs = module("operators.jobs")
+    shot("51_preferences")
     system, ops = bpy.context.preferences.system, bpy.ops.nanosynth
     system.use_online_access = False
     assert not ops.create_environment.poll()
@@ -463,12 +476,12 @@ def environment(folder):
     job = jobs.RUNNING["environment"]
     yield from until(lambda: job.share > 0 or job.state != "running", "its first word")
     yield from pause(1)
-    shot("43_environment")
+    shot("52_environment")
     if job.state == "running":
         yield from cancel("environment")
     assert job.state == "cancelled" or job.error, (job.state, job.error)
-    shot("44_environment_ended")
-    assert not list(folder.glob("environment*")), list(folder.iterdir())
+    shot("53_environment_ended")
+    assert not list(folder.iterdir()), list(folder.iterdir())
 
 
 def moved(folder):
@@ -491,7 +504,7 @@ def moved(folder):
     shot("50_moved")
 
 
-PARTS = (begun, at_once, dropped, tuned, matched, generated, trained, selected, segmented, analysed, drawn, moved)
+PARTS = (begun, at_once, dropped, tuned, matched, generated, trained, selected, segmented, analysed, drawn, moved, environment)
 
 
 def drop(path, name=None):
