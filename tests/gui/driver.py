@@ -451,7 +451,7 @@ def drawn(folder):
     invoke(ops.close_scene)
     yield from pause(0.5)
     assert window().scene == home()
-    left = {name: set(names) ^ set(before[name]) for name, names in content().items()}
+    left = {name: set(names) - set(before[name]) for name, names in content().items()}
     assert not any(left.values()), left
     invoke(ops.use_preset, preset="sio2")
     yield from pause(0.5)
