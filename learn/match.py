@@ -6,6 +6,7 @@ for the method and its rules.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ KNOBS = (
     Knob("substrate.slope", 0.3, 2.2),
     Knob("substrate.relief", 0.0, 0.3),
     Knob("degradation.blur", 0.0, 2.5),
+    Knob("degradation.dose", 400.0, 100_000.0, True),
     Knob("degradation.noise", 0.0, 0.2),
     Knob("degradation.noise_grain", 0.0, 1.5),
 )
@@ -96,7 +98,7 @@ NEUTRAL = {
         "jitter": 0.0,
         "streaks": 0.0,
         "lines": 0.0,
-        "dose": 0.0,
+        "yield_at_white": 1.0,
         "drift": 0.0,
         "gain": 1.0,
         "offset": 0.0,
@@ -243,6 +245,18 @@ class Bench:
         self.azimuth = float(np.degrees(np.arctan2(up, right)) % 360)
         self.seen = reference.statistics
 
+    def roughly(self, places) -> Bench:
+        """The same with the outlines that the rough segmentation finds in its own image, as it did in the reference.
+
+        It joins and cuts particles: what it takes for the texture of one may be the border of two.
+        """
+        found = rough_outline(self.image(places))
+        if not (found.labels > 0).any():
+            return self
+        bench = copy.copy(self)
+        bench.outline = Outline(found.labels, found.valid, self.outline.radius_px)
+        return bench
+
     def drawn(self, places) -> dict:
         values = {name: dict(NEUTRAL[name]) for name in SECTIONS}
         for knob, u in zip(KNOBS, places):
@@ -295,6 +309,7 @@ class Bench:
             "substrate.slope": 1.0,
             "substrate.relief": 0.05,
             "degradation.blur": 0.7,
+            "degradation.dose": 5000.0,
             "degradation.noise": noise,
             "degradation.noise_grain": 0.4,
         }
@@ -307,7 +322,7 @@ PULL = 0.3
 
 
 def fit(bench: Bench, before: np.ndarray | None, options: MatchOptions, step) -> Fit:
-    """Search the look of one reference.
+    """Search the look of one reference: once with the particles' true outlines, once more with those seen roughly.
 
     Parameters
     ----------
@@ -320,16 +335,22 @@ def fit(bench: Bench, before: np.ndarray | None, options: MatchOptions, step) ->
 
     first = bench.start()
 
-    def off(shifted):
+    def off(shifted, seen):
         step()
         places = shifted - 1
-        return np.concatenate([bench.residuals(places), PULL * (places - first) / 0.25])
+        return np.concatenate([seen.residuals(places), PULL * (places - first) / 0.25])
 
     # Trust-region least squares with bounds: the statistics change smoothly with the knobs while the
     # random draws stay the same, and one step costs a picture for each knob. Places are shifted to
     # 1..2, because the steps of its differences are relative.
-    found = least_squares(off, first + 1, bounds=(1, 2), diff_step=0.03, loss="soft_l1", f_scale=2.0, max_nfev=options.steps)
-    places = found.x - 1
+    places, seen = first, bench
+    for again in (False, True):
+        if again:
+            seen = bench.roughly(places)
+        found = least_squares(
+            off, places + 1, bounds=(1, 2), diff_step=0.03, loss="soft_l1", f_scale=2.0, max_nfev=options.steps, kwargs={"seen": seen}
+        )
+        places = found.x - 1
     return Fit(places, bench.azimuth, _size(before), _size(bench.residuals(places)))
 
 
@@ -373,13 +394,14 @@ def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px
     azimuth = (found.azimuth + 180) % 360 - 180
     sections["light"]["azimuth"] = (azimuth - turn, azimuth + turn)
     sections["substrate"] |= {
-        "relief_size": (0.6 * RELIEF_PX * nm_per_px, 1.7 * RELIEF_PX * nm_per_px),
+        "relief_size": (0.6 * RELIEF_PX * nm_per_px, 2.5 * RELIEF_PX * nm_per_px),
         "scratches": (0.0, 0.6),
         "charging": (0.0, 0.0),
         "diffuse": (0.0, 0.0),
     }
-    sections["shader"] |= {"bump": (0.0, 0.0), "transparency": (0.0, 0.0)}
-    sections["degradation"] |= dict.fromkeys(("dose", "probe", "streaks", "lines"), (0.0, 0.0))
+    low, high = recipe.shader.patches  # the scatter of brightness is searched for as `variation`: neighbours share a little of it
+    sections["shader"] |= {"bump": (0.0, 0.0), "transparency": (0.0, 0.0), "patches": (min(low, 0.1), min(high, 0.1))}
+    sections["degradation"] |= {**dict.fromkeys(("probe", "streaks", "lines"), (0.0, 0.0)), "yield_at_white": (1.0, 1.0)}
     level = sections["substrate"]["relative_yield"][0] * sections["shader"]["base"][0]
     view = nm_per_px * image_px
     return Look(
@@ -473,7 +495,7 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
     known = read_references(references, options, reporter)
     reporter.started("match", references=len(known), text=f"Matching {recipe.name} to {len(known)} image{'s' if len(known) > 1 else ''}")
     median, nm_per_px = scales(plain, known)
-    each = 1 + options.steps * (len(KNOBS) + 1)
+    each = 1 + 2 * options.steps * (len(KNOBS) + 1)
     total = each * len(known)
     clock, done = Clock(total), 0
 

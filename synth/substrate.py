@@ -85,12 +85,14 @@ def relief(side: int, size: float, coverage: float, rng) -> np.ndarray:
     """
     f = frequencies(side)
     peak = 0.5 / size
-    level, width, spread = rng.uniform(0.0, 1.6), rng.uniform(0.12, 0.3), rng.uniform(0.3, 0.8)
+    level, width, spread = rng.uniform(0.0, 1.6), rng.uniform(0.7, 1.8), rng.uniform(0.3, 0.8)
     band = np.exp(-(((f - peak) / (spread * peak)) ** 2))
     hills = field(band, rng)
     where = field(np.exp(-((f / (0.6 * peak)) ** 2)), rng)
     pits = rng.random()
-    ridges = np.exp(-(((hills - level) / width) ** 2))
+    # The distance from the line in pixels: a ridge is as thin round a large ring as round a small one.
+    away = (hills - level) / np.maximum(np.hypot(*np.gradient(hills)), 0.3 / size)
+    ridges = np.exp(-((away / width) ** 2))
     holes = _step(-hills - 0.8, 0.5)
     covered = _step(where - np.quantile(where, 1 - coverage), 0.6)
     height = ndimage.gaussian_filter(((1 - pits) * ridges - pits * holes) * covered, 0.6, mode="wrap")

@@ -62,7 +62,8 @@ TRUTH = {
     "substrate.slope": 1.2,
     "substrate.relief": 0.0,
     "degradation.blur": 1.2,
-    "degradation.noise": 0.05,
+    "degradation.dose": 3000.0,
+    "degradation.noise": 0.03,
     "degradation.noise_grain": 0.8,
 }
 
@@ -152,7 +153,8 @@ def test_the_search_comes_near_a_known_look(known):
     assert found.after < 0.35 * found.before
     value = dict(zip((k.name for k in KNOBS), (k.value(u, bench.sizes) for k, u in zip(KNOBS, found.places))))
     assert value["substrate.relative_yield"] * value["shader.base"] == pytest.approx(0.165, abs=0.03)
-    assert value["degradation.noise"] == pytest.approx(0.05, abs=0.02)
+    assert value["degradation.noise"] == pytest.approx(0.03, abs=0.01)
+    assert 1500 < value["degradation.dose"] < 6000
     assert ((found.places >= 0) & (found.places <= 1)).all()
 
 
