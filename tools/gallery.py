@@ -55,14 +55,15 @@ The classifier of `compare` agrees that it can tell: [measurements.md](measureme
         "development": "agglomerates",
         "words": """Beside scanning electron micrographs of titania:
 
-* The shapes. Synthetic grains are either clearly faceted or smoothly rounded; real ones are worn, grown together, and
-  often broken or rough. A right-angled block now and then gives a synthetic scene away first.
-* Heaps. Where real grains touch they are sintered and one cannot say where one ends; synthetic ones touch and stay apart.
-* The substrate. Real ones are covered with faint outlines of residue everywhere; the synthetic worms and smears are fewer and larger.
+* The shapes. Synthetic grains are a little too smooth and whole; among real ones some are broken, rough, or long.
+* Heaps. Where real grains touch some are sintered so that one cannot say where one ends; synthetic ones meet at a sharp seam.
+* The substrate. Real ones are covered with faint rings and lines of residue everywhere; here they come in some places and
+  scenes, and now and then as worms (third scene).
 * Brightness. The preset draws contrasts that no operator would choose (second scene); this is meant, as variety for the
-  training, and is what `match` narrows.
+  training, and is what `match` narrows. Bright edges wider than real ones (first scene) belong to it.
 
-The stronger edges, the shading of grains under others and the noise look right.
+How grains lie upon and behind each other, the shading of those beneath and the noise look right: of matched scenes
+we often had to look for a second before we could tell.
 """,
     },
     "ag": {
