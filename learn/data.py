@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from .augmentation import Augmenter, Patch
 from .preprocess import intensity_bounds, normalise
 from .settings import TrainingSettings
 
-LOOK_AHEAD = 6
+WORKERS = min(max(2, (os.cpu_count() or 2) // 2), 8)
+"""Threads that prepare batches: half the cores, since beside a GPU the patches are what a step waits for. Most of
+their time is spent in NumPy, SciPy and Pillow, which let other threads run."""
+LOOK_AHEAD = 3 * WORKERS
 """Batches prepared in advance."""
-WORKERS = 2
-"""Threads that prepare them. Most of their time is spent in NumPy, SciPy and Pillow, which let other threads run."""
 NIL_CANDIDATES = 8
 """A patch on the substrate is the emptiest of so many random places."""
 
