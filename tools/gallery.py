@@ -62,8 +62,7 @@ The classifier of `compare` agrees that it can tell: [measurements.md](measureme
 * Brightness. The preset draws contrasts that no operator would choose (second scene); this is meant, as variety for the
   training, and is what `match` narrows. Bright edges wider than real ones (first scene) belong to it.
 
-How grains lie upon and behind each other, the shading of those beneath and the noise look right: of matched scenes
-we often had to look for a second before we could tell.
+How grains lie upon and behind each other, the shading of those beneath and the noise look right.
 """,
     },
     "ag": {
