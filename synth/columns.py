@@ -11,7 +11,7 @@ moves downhill to the nearest hollow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -66,20 +66,19 @@ def body_of(vertices: np.ndarray, pitch: float, shrink: float = 1.0) -> Body:
     `shrink` scales the particle horizontally and from below for contacts: neighbours
     then interpenetrate by what it lacks.
     """
-    floor = -float(vertices[:, 2].min())
-    cells = np.rint(vertices[:, :2] * (shrink / pitch)).astype(np.int64)
-    low = cells.min(0)
-    size = cells.max(0) - low + 1
-    flat = (cells[:, 0] - low[0]) * size[1] + cells[:, 1] - low[1]
-    height = np.round(vertices[:, 2], 2).astype(np.float32)
-    order = np.argsort(height, kind="stable")
-    above = np.full(size.prod(), -np.inf, np.float32)
-    above[flat[order]] = height[order]
-    below = np.full(size.prod(), -np.inf, np.float32)
-    below[flat[order[::-1]]] = -shrink * height[order[::-1]]
-    reach = float(np.linalg.norm(vertices[:, :2], axis=1).max())
+    x, y, z = vertices.T
+    rows, columns = (np.rint(v * (shrink / pitch)).astype(np.int64) for v in (x, y))
+    row, column = int(rows.min()), int(columns.min())
+    size = int(rows.max()) - row + 1, int(columns.max()) - column + 1
+    cells = (rows - row) * size[1] + (columns - column)
+    height = np.round(z, 2).astype(np.float32)
+    above = np.full(size[0] * size[1], -np.inf, np.float32)
+    np.maximum.at(above, cells, height)
+    below = np.full(size[0] * size[1], -np.inf, np.float32)
+    np.maximum.at(below, cells, np.float32(-shrink) * height)
+    reach = float(np.sqrt((x**2 + y**2).max()))
     area = float(np.isfinite(above).sum() * pitch**2)
-    return Body(below.reshape(size), above.reshape(size), int(low[0]), int(low[1]), floor, reach, area)
+    return Body(below.reshape(size), above.reshape(size), row, column, -float(z.min()), reach, area)
 
 
 class Ground:
@@ -154,14 +153,25 @@ class Ground:
 class Agglomerate:
     """Where an agglomerate's members lie, and how many it may get."""
 
-    cells: list
-    reaches: list
     most: float
     heading: float
+    cells: list = field(default_factory=list)
+    reaches: list = field(default_factory=list)
+    total: np.ndarray = field(default_factory=lambda: np.zeros(2))
+
+    def add(self, cell, reach):
+        self.cells.append(cell)
+        self.reaches.append(reach)
+        self.total += cell
+
+    @property
+    def open(self) -> bool:
+        """Whether it may get another member."""
+        return len(self.cells) < self.most
 
     @property
     def middle(self):
-        return np.mean(self.cells, axis=0)
+        return self.total / len(self.cells)
 
 
 @dataclass(eq=False)
@@ -188,7 +198,8 @@ class Draft:
 
     def vertices(self, quaternion) -> np.ndarray:
         """Vertices relative to the centre, nm; of a dense mesh as many as its columns need."""
-        return (self.shape.surface * (self.radius * stretching(self.stretch))) @ rotation_matrix(quaternion).T
+        turned = rotation_matrix(quaternion) * (self.radius * stretching(self.stretch))
+        return (turned @ self.shape.surface.T).T  # each coordinate lies in one piece: `body_of` is faster
 
     def orientation(self, lying: bool, rng) -> np.ndarray:
         """A quaternion: on one of its sides, or any."""
@@ -205,7 +216,7 @@ class Draft:
         """The orientation of a rod after raising its front end."""
         along = self.axis(quaternion)
         turn = Rotation.from_rotvec(np.arctan(slope) * np.array([along[1], -along[0], 0.0]))
-        return rounded((turn * Rotation.from_quat(np.roll(quaternion, -1))).as_quat()[[3, 0, 1, 2]], 6)
+        return rounded((turn * Rotation.from_quat(quaternion[[1, 2, 3, 0]])).as_quat()[[3, 0, 1, 2]], 6)
 
 
 def lean(ground: Ground, body: Body, cell, axis):
@@ -258,7 +269,7 @@ def arrange(drafts, *, half, target_area, how, rng):
     median = float(np.median([draft.radius for draft in drafts]))
     margin = max(3 * draft.radius if draft.wire else draft.radius * draft.shape.reach(draft.stretch) for draft in drafts)
     ground = Ground(half, 2 * median / CELLS, margin)
-    agglomerates: list[Agglomerate] = []
+    growing: list[Agglomerate] = []
     placed, area, given_up = [], 0.0, 0
     for index, draft in enumerate(drafts):
         if area >= target_area or given_up >= PATIENCE:
@@ -268,7 +279,7 @@ def arrange(drafts, *, half, target_area, how, rng):
             found = lay_wire(ground, draft, rng)
         else:
             for _ in range(TRIES):
-                found = _find(ground, agglomerates, draft, how, rng)
+                found = _find(ground, growing, draft, how, rng)
                 if found:
                     break
         if not found:
@@ -280,20 +291,14 @@ def arrange(drafts, *, half, target_area, how, rng):
     return placed
 
 
-def _find(ground, agglomerates, draft, how, rng):
-    """One try at a place for a particle; lays it there and tells where, or None."""
-    joins = bool(agglomerates) and rng.random() < how["clustering"]
-    on_top = bool(agglomerates) and rng.random() < how["stacking"]
+def _find(ground, growing, draft, how, rng):
+    """One try at a place for a particle, in one of the growing agglomerates or alone; lays it there and tells where, or None."""
+    joins = bool(growing) and rng.random() < how["clustering"]
+    on_top = bool(growing) and rng.random() < how["stacking"]
     lying = not (joins or on_top) or rng.random() >= how["tumbling"]
     quaternion = draft.orientation(lying, rng)
     body = body_of(draft.vertices(quaternion), ground.pitch, 1 - how["overlap"] * rng.random())
-    group = None
-    if on_top or joins:
-        open_ones = [a for a in agglomerates if len(a.cells) < a.most]
-        if not open_ones:
-            on_top = joins = False
-        else:
-            group = open_ones[int(rng.integers(len(open_ones)))]
+    group = growing[int(rng.integers(len(growing)))] if on_top or joins else None
     if on_top:
         k = int(rng.integers(len(group.cells)))
         spread = group.reaches[k] / ground.pitch * rng.standard_normal(2)
@@ -325,10 +330,11 @@ def _find(ground, agglomerates, draft, how, rng):
         z = max(z, body.floor)
     ground.add(body, cell, z)
     if group is None:
-        group = Agglomerate([], [], how["agglomerate"] ** rng.random(), rng.uniform(0, 2 * np.pi))
-        agglomerates.append(group)
-    group.cells.append(cell)
-    group.reaches.append(body.reach)
+        group = Agglomerate(how["agglomerate"] ** rng.random(), rng.uniform(0, 2 * np.pi))
+        growing.append(group)
+    group.add(cell, body.reach)
+    if not group.open:
+        growing.remove(group)
     x, y = ground.place(cell)
     return {"centre": (x, y, z), "quaternion": quaternion, "on_substrate": z <= body.floor * 1.001, "area": body.area}
 
@@ -347,7 +353,7 @@ def _join(ground, group, body, how, rng):
     for angle in angles:
         cell = ground.beside(body, group.cells[k], angle, far)
         if cell is not None:
-            found.append((float(np.linalg.norm(np.subtract(cell, group.middle))), cell, angle))
+            found.append((float(np.hypot(*(cell - group.middle))), cell, angle))
     if not found:
         if chain:
             group.heading = rng.uniform(0, 2 * np.pi)
@@ -408,15 +414,16 @@ def lay_wire(ground: Ground, draft: Draft, rng):
     a, b = np.mgrid[-n : n + 1, -n : n + 1]
     ball = np.hypot(a, b) * ground.pitch <= radius
     lift = np.sqrt(radius**2 - (np.hypot(a, b)[ball] * ground.pitch) ** 2)
-    under = cells[:, :1] + a[ball], cells[:, 1:] + b[ball]
-    asked = (ground.height[under] + lift).max(1)
+    height = ground.height.reshape(-1)  # a view, whose cells have one number: NumPy is fast with these only
+    under = (cells[:, :1] + a[ball]) * ground.height.shape[1] + cells[:, 1:] + b[ball]
+    asked = (height[under] + lift).max(1)
     sag = STIFFNESS / (2 * radius) * step**2
     far = int(np.sqrt((asked.max() - asked.min()) / sag)) + 1
     z = ndimage.grey_dilation(asked, structure=-sag * np.arange(-far, far + 1) ** 2, mode="constant", cval=-np.inf).clip(radius)
     points = rounded(np.column_stack([flat, z]), 3)
     vertices, triangles, _, _ = tube(Path(points / radius), template, rng)
     centre = rounded(points[len(points) // 2], 3)
-    np.maximum.at(ground.height, under, (points[:, 2:] + lift).astype(np.float32))
+    np.maximum.at(height, under.ravel(), (points[:, 2:] + lift).astype(np.float32).ravel())
     return {
         "centre": tuple(centre),
         "quaternion": np.array([1.0, 0.0, 0.0, 0.0]),

@@ -179,9 +179,14 @@ def icosphere(subdivisions: int):
 
 def rotation_matrix(quaternion) -> np.ndarray:
     """Rotation matrix (3, 3) of a unit quaternion (w, x, y, z)."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_quat(np.roll(quaternion, -1)).as_matrix()
+    w, x, y, z = quaternion
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def rounded(values, decimals):
