@@ -34,7 +34,7 @@ TILE_PX, TILES = 190, 48
 WIDTH_PX = 1204
 """Of pictures that are composed here."""
 PLOT_PX = (256, 200)
-"""Size of the small plots in the panels."""
+"""Size of the small plots in the panels, which say in words what a large one has as a heading."""
 
 
 @dataclass
@@ -79,13 +79,13 @@ class Painter:
 
     # A result
 
-    def _open(self, folder, name, model) -> tuple[Stored, dict]:
-        stamp = (folder, name, model, (Path(folder) / "segmentation.json").stat().st_mtime_ns)
+    def _open(self, folder, name) -> tuple[Stored, dict]:
+        stamp = (folder, name, (Path(folder) / "segmentation.json").stat().st_mtime_ns)
         if self.opened is None or self.opened[0] != stamp:
             entry = next((e for e in read_json(Path(folder) / "segmentation.json")["images"] if e["name"] == name and "files" in e), None)
             if entry is None:
                 raise NanosynthError(f"{folder}: there is no result {name}.", "Segment the image again.")
-            stored = open_stored(folder, entry, model)
+            stored = open_stored(folder, entry)
             grey = stretched(stored.micrograph.pixels)
             if entry["banner_px"]:
                 grey = np.concatenate([grey, read_micrograph(entry["image"], crop_bottom=0).pixels[len(grey) :]])
@@ -95,7 +95,7 @@ class Painter:
     def _key(self, values, longest_px):
         return self.opened[0], None if values is None else tuple(sorted(values.items())), longest_px
 
-    def labels(self, folder, name, model, values, longest_px=None) -> np.ndarray:
+    def labels(self, folder, name, values, longest_px=None) -> np.ndarray:
         """The particles of a result: as segmented, or with these values of the sliders.
 
         Parameters
@@ -105,7 +105,7 @@ class Painter:
         longest_px : int, optional
             Answer in an image of this size at most.
         """
-        stored, entry = self._open(folder, name, model)
+        stored, entry = self._open(folder, name)
         key = self._key(values, longest_px)
         if self.found is None or self.found[0] != key:
             if values is None:
@@ -117,13 +117,13 @@ class Painter:
             self.found = (key, labels, PALETTE[colours(labels)], _outlines(labels), resize(self.opened[3], (rows, labels.shape[1])))
         return self.found[1]
 
-    def _result(self, folder, name, model, values=None, shown="overlay", opacity=1.0, pick=None, longest_px=None):
+    def _result(self, folder, name, values=None, shown="overlay", opacity=1.0, pick=None, longest_px=None):
         """What was found in an image, over it.
 
         Parameters
         ----------
-        folder, name, model : str
-            The folder that `segment` wrote, the image's name there, the run or model.
+        folder, name : str
+            The folder that `segment` wrote, the image's name there.
         values : dict or None
             See `labels`.
         shown : str
@@ -137,7 +137,7 @@ class Painter:
         """
         if shown not in KINDS:
             raise NanosynthError(f"There is no picture {shown!r}.", f"Use {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
-        stored, _ = self._open(folder, name, model)
+        stored, _ = self._open(folder, name)
         nm, shape = stored.micrograph.nm_per_px, stored.probability.shape
         whole = self.found is not None and self.found[0] == self._key(values, None)  # only colours or opacity have changed
         large = not longest_px and max(shape) > FAST_PX
@@ -147,12 +147,13 @@ class Painter:
             sides = [longest_px]
         for side in sides:
             coarse = side is not None and not whole
-            labels = self.labels(folder, name, model, values, side if coarse else None)
+            labels = self.labels(folder, name, values, side if coarse else None)
             step = -(-max(shape) // side) if side and whole else 1
             share = labels.shape[0] / shape[0]
             table = sizes_of(labels, nm, share)
             label = 0 if pick is None else label_at(labels, pick[0] * share, pick[1] * share)
             facts = {"final": side == sides[-1], "count": table["sizes"].size, "unit": table["unit"], "particle": None}
+            facts["whole"] = table["whole"].size
             facts["median"] = float(np.median(table["whole"])) if table["sizes"].size else None
             if label and not coarse and step == 1:
                 facts["particle"] = measure_one(labels, label, stored.micrograph.pixels, stored.probability, nm)
@@ -191,10 +192,10 @@ class Painter:
             picture[rim] = 255
         return np.round(picture).clip(0, 255).astype(np.uint8)
 
-    def _export(self, folder, name, model, values, directory):
+    def _export(self, folder, name, values, directory):
         """Write table, mask, label image and picture of a result."""
-        stored, entry = self._open(folder, name, model)
-        labels, nm, directory = self.labels(folder, name, model, values), stored.micrograph.nm_per_px, Path(directory)
+        stored, entry = self._open(folder, name)
+        labels, nm, directory = self.labels(folder, name, values), stored.micrograph.nm_per_px, Path(directory)
         whole = np.pad(labels, ((0, entry["banner_px"]), (0, 0)))  # as large as the image
         write_grey(directory / f"{name}_mask.png", np.where(whole > 0, 255, 0).astype(np.uint8), nm_per_px=nm)
         write_grey(directory / f"{name}_particles.png", self._blend("overlay", stored, 1.0, 0), nm_per_px=nm)
@@ -274,11 +275,13 @@ class Painter:
         curve = loss_curve(lines, (WIDTH_PX, 400))
         newest = next((paths for line in reversed(lines) if (paths := _pictures(run, line["epoch"]))), [])
         if newest:
-            with Image.open(newest[min(max(image, 0), len(newest) - 1)]) as file:
-                picture = file.convert("RGB")
-                picture = picture.resize((WIDTH_PX, round(picture.height * WIDTH_PX / picture.width)), Image.Resampling.BOX)
+            parts, gap = _parts(newest, image), 3 * GAP_PX
+            width = (WIDTH_PX - 2 * gap) // 3
+            below = np.full((round(parts[0].shape[0] * width / parts[0].shape[1]), WIDTH_PX, 3), BACK, np.uint8)
+            for number, part in enumerate(parts):
+                below[:, number * (width + gap) :][:, :width] = Image.fromarray(part).resize((width, len(below)), Image.Resampling.BOX)
             curve = np.concatenate(
-                [curve, caption(f"Epoch {int(newest[0].name[:4])}: micrograph, probability, particles", WIDTH_PX), np.asarray(picture)]
+                [curve, caption(f"Epoch {int(newest[0].name[:4])}: micrograph, probability, particles", WIDTH_PX), below]
             )
         yield Answer(curve, {"final": True}, loss_curve(lines, PLOT_PX))
 
@@ -380,7 +383,7 @@ class _Plot:
     def __init__(self, size, margins):
         self.size, self.scale = size, 2
         self.small = size[0] < 500
-        self.font = ImageFont.load_default((11 if self.small else 20) * self.scale)
+        self.font = ImageFont.load_default((15 if self.small else 26) * self.scale)
         left, right, top, bottom = (m * self.scale for m in margins)
         self.box = (left, top, size[0] * self.scale - right, size[1] * self.scale - bottom)
         self.image = Image.new("RGB", (size[0] * self.scale, size[1] * self.scale), BACK)
@@ -400,13 +403,20 @@ class _Plot:
         for value in values:
             x, y = self.at(value if along == "x" else self.x[0], value if along == "y" else self.y[0])
             if along == "x":
-                self.draw.text((x, bottom + 4 * self.scale), shown(value), INK, self.font, anchor="mt")
+                self.draw.text((x, bottom + 8 * self.scale), shown(value), INK, self.font, anchor="mt")
             else:
                 self.draw.line([(left, y), (right, y)], (58, 58, 58), self.scale)
-                self.draw.text((left - 4 * self.scale, y), shown(value), INK, self.font, anchor="rm")
+                self.draw.text((left - 8 * self.scale, y), shown(value), INK, self.font, anchor="rm")
 
     def words(self, place, text, colour=INK, anchor="lt"):
         self.draw.text([p * self.scale for p in place], text, colour, self.font, anchor=anchor)
+
+    def heading(self, *parts):
+        """Words in their colours one after another, from the left: in the right corner Blender has its own signs."""
+        x = self.box[0]
+        for text, colour in parts:
+            self.draw.text((x, 12 * self.scale), text, colour, self.font, anchor="lt")
+            x += self.draw.textlength(text + "    ", self.font)
 
     def pixels(self):
         left, top, right, bottom = self.box
@@ -446,7 +456,7 @@ def loss_curve(lines, size) -> np.ndarray:
     -------
     ndarray (height, width, 3), uint8
     """
-    plot = _Plot(size, (34, 10, 18, 18) if size[0] < 500 else (70, 70, 46, 40))
+    plot = _Plot(size, (46, 14, 10, 28) if size[0] < 500 else (90, 70, 60, 50))
     epochs, loss = [line["epoch"] for line in lines], [line["loss"] for line in lines]
     if not lines:
         plot.words((size[0] / 2, size[1] / 2), "no epoch is finished yet", FAINT, "mm")
@@ -457,7 +467,7 @@ def loss_curve(lines, size) -> np.ndarray:
     plot.ticks(_round_ticks(0, top, 3 if plot.small else 5), "y", lambda v: f"{v:g}")
     plot.ticks([v for v in _round_ticks(1, max(epochs[-1], 2), 4 if plot.small else 10) if v == int(v)], "x", lambda v: f"{v:.0f}")
     _line(plot, epochs, loss, BLUE)
-    plot.words((plot.box[0] / 2, 3), f"loss {loss[-1]:.4f}", BLUE)
+    heading = [(f"Epoch {epochs[-1]}", INK), (f"loss {loss[-1]:.4f}", BLUE)]
     scored = [(line["epoch"], line["f1"]) for line in lines if line.get("f1") is not None]
     if scored:
         plot.y = (0.0, 1.0)
@@ -465,8 +475,9 @@ def loss_curve(lines, size) -> np.ndarray:
         if not plot.small:
             for value in (0.0, 0.5, 1.0):
                 plot.draw.text((plot.box[2] + 8 * plot.scale, plot.at(0, value)[1]), f"{value:g}", GOLD, plot.font, anchor="lm")
-        plot.words((size[0] / 2, 3), f"F1 {scored[-1][1]:.3f}", GOLD)
-    plot.words((size[0] - 10, 3), f"epoch {epochs[-1]}", INK, "rt")
+        heading.append((f"F1 {scored[-1][1]:.3f}", GOLD))
+    if not plot.small:
+        plot.heading(*heading)
     return plot.pixels()
 
 
@@ -492,7 +503,7 @@ def histogram(table, size) -> np.ndarray:
     -------
     ndarray (height, width, 3), uint8
     """
-    plot = _Plot(size, (30, 10, 18, 32) if size[0] < 500 else (80, 30, 60, 80))
+    plot = _Plot(size, (40, 14, 10, 50) if size[0] < 500 else (90, 30, 60, 100))
     sizes, unit = table["whole"], table["unit"]
     if not sizes.size:
         plot.words((size[0] / 2, size[1] / 2), "no particles", FAINT, "mm")
@@ -510,9 +521,11 @@ def histogram(table, size) -> np.ndarray:
     median = float(np.median(sizes))
     plot.draw.line([plot.at(median, 0), plot.at(median, counts.max() * 1.05)], RED, 2 * plot.scale)
     cut = table["sizes"].size - sizes.size
-    plot.words((plot.box[0] / plot.scale, 3), f"{sizes.size} particles" + (f", {cut} cut by the border" if cut and not plot.small else ""))
-    plot.words((size[0] - 10, 3), f"median {median:.4g} {unit}", RED, "rt")
-    plot.words((size[0] / 2, size[1] - 3), f"equivalent circular diameter / {unit}", INK, "mb")
+    if not plot.small:
+        left_out = f", {cut} cut by the border left out" if cut else ""
+        plot.heading((f"{sizes.size} particle{'s' * (sizes.size != 1)}{left_out}", INK), (f"median {median:.4g} {unit}", RED))
+    name = "diameter" if plot.small else "equivalent circular diameter"
+    plot.words((size[0] / 2, size[1] - 6), f"{name} / {unit}", INK, "mb")
     return plot.pixels()
 
 

@@ -14,7 +14,6 @@ from ..files import read_json
 from .images import Micrograph, read_micrograph
 from .particles import measure
 from .postprocess import separate
-from .run import Run
 from .scale import resize
 from .segmentation import SegmentationOptions, enlarge_labels, outlined
 from .settings import TrainingSettings
@@ -95,7 +94,7 @@ class Stored:
         return measure(labels, self.micrograph.pixels, nm_per_px=self.micrograph.nm_per_px)
 
 
-def open_stored(folder, entry: dict, model) -> Stored:
+def open_stored(folder, entry: dict) -> Stored:
     """Reopen one image of a folder that `segment` wrote.
 
     Parameters
@@ -103,8 +102,6 @@ def open_stored(folder, entry: dict, model) -> Stored:
     folder : path-like
     entry : dict
         Of `images` in its segmentation.json.
-    model : path-like
-        The run or model that segmented.
 
     Raises
     ------
@@ -117,7 +114,8 @@ def open_stored(folder, entry: dict, model) -> Stored:
     if probability.shape != micrograph.pixels.shape:
         raise NanosynthError(f"{folder / entry['files']['probability']}: not of its image's size.", "Segment the image again.")
     scale = entry["scale"]
-    return Stored(micrograph, probability, scale["zoom"], scale["zoom"] * scale["diameter_px"], settings_of(model))
+    settings = settings_of(read_json(folder / "segmentation.json"), folder)
+    return Stored(micrograph, probability, scale["zoom"], scale["zoom"] * scale["diameter_px"], settings)
 
 
 def read_probability(path) -> np.ndarray:
@@ -131,9 +129,16 @@ def read_probability(path) -> np.ndarray:
         raise NanosynthError(f"{path}: missing or damaged.", "Segment the image again.") from error
 
 
-def settings_of(model) -> TrainingSettings:
-    """The training settings of a model or run, without loading its network."""
-    model = Path(model)
-    if (model / "model.json").is_file():
-        return from_dict(TrainingSettings, read_json(model / "model.json")["settings"], source=str(model / "model.json"))
-    return Run.open(model).settings
+def settings_of(record: dict, folder) -> TrainingSettings:
+    """The settings with which the network was trained that made these results, whatever has been trained since.
+
+    Parameters
+    ----------
+    record : dict
+        What their segmentation.json holds.
+    folder : path-like
+        Their folder.
+    """
+    if "training" not in record:
+        raise NanosynthError(f"{folder}: does not tell how its network was trained.", "Segment the images again.")
+    return from_dict(TrainingSettings, record["training"]["settings"], source=f"{folder}/segmentation.json")

@@ -134,13 +134,10 @@ def relink(scene):
 def request_of(scene, **more) -> dict:
     """What the painter is told of the result that is looked at: the image, and the sliders once they were moved."""
     relink(scene)
-    window, entry, model = scene.nanosynth, entry_of(scene), state.model_of(scene)
-    if model is None:
-        raise NanosynthError("The model that made this result is not known.", "Name it under Segment.")
+    window, entry = scene.nanosynth, entry_of(scene)
     return {
         "folder": str(state.absolute(window.result, "results")),
         "name": entry["name"],
-        "model": str(model),
         "values": {name: getattr(window, name) for name in state.TUNED} if window.tuned else None,
         **more,
     }
@@ -176,7 +173,7 @@ def lay_over(scene, entry):
     reference = next((r for r in scene.nanosynth.references if r.image and str(state.absolute(r.path)) == entry["image"]), None)
     if image is not None and reference is not None:
         over = None if scene.nanosynth.shown == "histogram" else image  # which is no picture of the micrograph
-        pictures.lay_out(scene, reference.image, over, entry["nm_per_px"] or 0.0, 1.0)
+        pictures.lay_out(scene, reference, over, entry["nm_per_px"] or 0.0, 1.0)
 
 
 def facts_of(scene) -> dict:
@@ -222,12 +219,11 @@ class ShowResult(Action):
 
 def set_back(scene):
     """Set the sliders to what the result was made with."""
-    made = entry_of(scene).get("options", {})
-    model = state.model_of(scene)
+    made, folder = entry_of(scene).get("options", {}), state.place(scene, "result")
     for name in state.TUNED:
         value = made.get(name, default_of(SegmentationOptions, name))
         if name == "threshold" and not value:
-            value = settings_of(model).threshold if model else 0.5
+            value = settings_of(state.segmentation(folder), folder).threshold
         setattr(scene.nanosynth, name, value)
     scene.nanosynth.tuned = False
 
@@ -389,6 +385,8 @@ def changed(scene, tuned: bool = False):
     try:
         with quiet():
             scene.nanosynth.tuned = scene.nanosynth.tuned or tuned
+            if not scene.nanosynth.tuned:  # another image may have been made with other values
+                set_back(scene)
         refresh(bpy.context, scene)
     except NanosynthError as error:
         painter.Studio.errors["result"] = str(error)

@@ -16,7 +16,7 @@ import bpy
 from .. import properties
 from ..errors import NanosynthError
 from ..fields import default_of, specs
-from ..learn.images import read_micrograph
+from ..learn.images import Micrograph
 from ..learn.segmentation import SegmentationOptions
 from ..learn.settings import PRESETS as TRAINING_PRESETS
 from ..synth.recipe import Recipe
@@ -77,6 +77,8 @@ class Reference(bpy.types.PropertyGroup):
         name="Pixel size", description="Width of a pixel; 0 where it is not known [nm]", min=0.0, max=1e6, precision=4
     )
     scale_source: bpy.props.StringProperty(name="Source", description="Where the pixel size comes from")
+    stated_nm_per_px: bpy.props.FloatProperty(name="Stated", description="Width of a pixel by the file itself; 0 if it tells none [nm]")
+    size: bpy.props.IntVectorProperty(name="Size", description="Width and height, known without the image being read [px]", size=2)
 
 
 def _detached():
@@ -330,11 +332,15 @@ def favourites(folder: Path | None) -> list[int]:
     return (_json(stamp) or []) if stamp else []
 
 
+def segmentation(folder: Path | None) -> dict:
+    """What `segment` has written of its work into a folder."""
+    stamp = folder and _stamped(folder / "segmentation.json")
+    return (_json(stamp) or {}) if stamp else {}
+
+
 def results(folder: Path | None) -> list[dict]:
     """The images that were segmented without an error."""
-    stamp = folder and _stamped(folder / "segmentation.json")
-    record = _json(stamp) if stamp else None
-    return [entry for entry in record["images"] if "error" not in entry] if record else []
+    return [entry for entry in segmentation(folder).get("images", []) if "error" not in entry]
 
 
 def model_of(scene) -> Path | None:
@@ -353,11 +359,11 @@ def shipped(name: str) -> Path | None:
     return MODELS / name if name and (MODELS / name / "model.json").is_file() else None
 
 
-def describe_reference(reference: Reference, path: Path):
-    """Fill a reference from its file: the image, its pixel size and where that comes from."""
-    micrograph = read_micrograph(path)
-    reference.name = path.name
-    reference.path = relative(path)
-    reference.nm_per_px = micrograph.nm_per_px or 0.0
+def describe_reference(reference: Reference, micrograph: Micrograph):
+    """Fill a reference from its file: where it is, its pixel size and where that comes from."""
+    reference.name = micrograph.path.name
+    reference.path = relative(micrograph.path)
+    reference.nm_per_px = reference.stated_nm_per_px = micrograph.nm_per_px or 0.0
     reference.scale_source = micrograph.scale_source
-    return micrograph
+    height, width = micrograph.pixels.shape
+    reference.size = width, height + micrograph.banner_px

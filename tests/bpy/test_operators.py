@@ -278,15 +278,13 @@ def result(file):
     write_grey(file / "real.png", (probability * 200 + rng.normal(0, 3, probability.shape)).clip(0, 255).astype(np.uint8), nm_per_px=2.0)
     write_grey(out / "probability" / "real.png", np.round(probability * 255).astype(np.uint8))
     write_labels(out / "instances" / "real.png", (probability > 0.5).astype(np.int32))
-    write_json(file / "model" / "model.json", {"format": 1, "settings": to_dict(read_settings("compact"))})
     entry = {
         "name": "real", "image": str(file / "real.png"), "particles": 1, "nm_per_px": 2.0, "nm_per_px_source": "test", "banner_px": 0,
         "scale": {"zoom": 0.8, "diameter_px": 60.0}, "warnings": [], "options": {"threshold": 0.45, "min_area": 0.07},
         "files": {"probability": "probability/real.png", "instances": "instances/real.png"},
     }  # fmt: skip
-    write_json(out / "segmentation.json", {"images": [entry]})
+    write_json(out / "segmentation.json", {"training": {"settings": to_dict(read_settings("compact"))}, "images": [entry]})
     bpy.ops.nanosynth.load_references(filepath=str(file / "real.png"))
-    home().nanosynth.model = "//model"
     return out, entry
 
 
@@ -301,7 +299,7 @@ def painted(what, **request):
 
 def test_results_are_shown_tuned_and_exported(ops, result, file):
     out, entry = result
-    window, place = home().nanosynth, {"folder": str(out), "name": "real", "model": str(file / "model")}
+    window, place = home().nanosynth, {"folder": str(out), "name": "real"}
     assert ops.show_result(kind="mask") == {"FINISHED"}
     expected, facts = painted("result", shown="mask", **place)
     np.testing.assert_allclose(pixels(RESULT), expected, atol=1e-6)
@@ -312,7 +310,7 @@ def test_results_are_shown_tuned_and_exported(ops, result, file):
 
     window.threshold, window.min_area, window.dynamic_share, window.dynamic, window.opacity = 0.4, 0.02, 0.1, 0.05, 0.5
     values = {name: getattr(window, name) for name in state.TUNED}
-    labels = open_stored(out, entry, file / "model").separate(**values)
+    labels = open_stored(out, entry).separate(**values)
     assert labels.max() == 2
     assert ops.tune_segmentation() == {"FINISHED"}
     expected, facts = painted("result", values=values, shown="mask", opacity=0.5, **place)
@@ -334,6 +332,25 @@ def test_results_are_shown_tuned_and_exported(ops, result, file):
     assert ops.show_result(kind="overlay") == {"FINISHED"} and results.facts_of(home())["count"] == 1 and not window.tuned
     with pytest.raises(RuntimeError, match="no picture 'colour'"):
         ops.show_result(kind="colour")
+
+
+def test_a_result_is_tuned_as_its_own_network_was_trained(ops, result, file):
+    out, entry = result
+    settings = read_settings("compact")
+    settings.threshold, settings.border_radius_px = 0.55, 4.0
+    del entry["options"]["threshold"]  # the training's own
+    write_json(out / "segmentation.json", {"training": {"settings": to_dict(settings)}, "images": [entry]})
+    append_line_in(file / "nanosynth" / "run" / "history.jsonl", {"epoch": 1, "loss": 1.0})  # another network since, with other settings
+    write_text(file / "nanosynth" / "run" / "settings.toml", to_toml(read_settings("compact")))
+    assert state.model_of(home()) == file / "nanosynth" / "run"
+    assert ops.show_result() == {"FINISHED"} and home().nanosynth.threshold == pytest.approx(0.55)
+    home().nanosynth.shown = "mask"
+    assert ops.tune_segmentation() == {"FINISHED"}
+    values = {name: getattr(home().nanosynth, name) for name in state.TUNED}
+    labels = open_stored(out, entry).separate(**values)
+    np.testing.assert_array_equal(pixels(RESULT)[..., 0] > 0.5, labels > 0)
+    write_json(out / "segmentation.json", {"training": {"settings": to_dict(read_settings("compact"))}, "images": [entry]})
+    assert (open_stored(out, entry).separate(**values) > 0).sum() < (labels > 0).sum()  # the settings do make a difference
 
 
 def test_the_scale_of_the_references_reaches_the_results(ops, environment):

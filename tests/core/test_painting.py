@@ -22,6 +22,7 @@ from nanosynth.reporting import Reporter
 
 ROOT = Path(__file__).resolve().parents[2]
 VALUES = {"threshold": 0.4, "min_area": 0.02, "dynamic_share": 0.1, "dynamic": 0.05}
+TRAINED = {"training": {"settings": to_dict(read_settings("compact"))}}
 
 
 @pytest.fixture
@@ -35,13 +36,12 @@ def result(tmp_path):
     out = tmp_path / "result"
     write_grey(out / "probability" / "real.png", np.round(probability * 255).astype(np.uint8))
     write_labels(out / "instances" / "real.png", (left | right).astype(np.int32))
-    write_json(tmp_path / "model" / "model.json", {"format": 1, "settings": to_dict(read_settings("compact"))})
     entry = {
         "name": "real", "image": str(tmp_path / "real.png"), "particles": 1, "nm_per_px": 2.0, "nm_per_px_source": "test", "banner_px": 0,
         "scale": {"zoom": 0.2, "diameter_px": 260.0}, "warnings": [], "files": {"probability": "probability/real.png", "instances": "instances/real.png"},
     }  # fmt: skip
-    write_json(out / "segmentation.json", {"images": [entry]})
-    return {"folder": str(out), "name": "real", "model": str(tmp_path / "model")}, entry
+    write_json(out / "segmentation.json", {**TRAINED, "images": [entry]})
+    return {"folder": str(out), "name": "real"}, entry
 
 
 def answers(painter, what, **request):
@@ -56,7 +56,7 @@ def test_a_result_is_shown_as_segmented_and_tuned(result):
     coarse, full = answers(painter, "result", values=VALUES, shown="mask", **request)
     assert (coarse.facts["final"], full.facts["final"]) == (False, True)
     assert coarse.picture.shape == (549, 640, 3) and full.picture.shape == (600, 700, 3)
-    expected = open_stored(request["folder"], entry, request["model"]).separate(**VALUES)
+    expected = open_stored(request["folder"], entry).separate(**VALUES)
     assert expected.max() == full.facts["count"] == coarse.facts["count"] == 2
     np.testing.assert_array_equal(full.picture > 0, np.repeat((expected > 0)[..., None], 3, -1))
     np.testing.assert_array_equal(painter.labels(values=VALUES, **request), expected)
@@ -66,7 +66,7 @@ def test_a_result_is_shown_as_segmented_and_tuned(result):
 def test_only_what_has_changed_is_made_anew(result, monkeypatch):
     request, _ = result
     painter, calls = Painter(), []
-    separate = type(open_stored(request["folder"], result[1], request["model"])).separate
+    separate = type(open_stored(request["folder"], result[1])).separate
     monkeypatch.setattr(
         "nanosynth.learn.tuning.Stored.separate", lambda self, **more: calls.append(more["longest_px"]) or separate(self, **more)
     )
@@ -133,7 +133,7 @@ def test_a_banner_is_shown_and_holds_no_particle(result, tmp_path):
         path = Path(request["folder"], role, "real.png")
         write = write_grey if role == "probability" else write_labels
         write(path, np.pad(np.asarray(Image.open(path)), ((0, 50), (0, 0))))
-    write_json(Path(request["folder"], "segmentation.json"), {"images": [{**entry, "banner_px": 50}]})
+    write_json(Path(request["folder"], "segmentation.json"), {**TRAINED, "images": [{**entry, "banner_px": 50}]})
     painter = Painter()
     for shown in ("overlay", "probability", "mask"):
         coarse, full = answers(painter, "result", values=VALUES, shown=shown, opacity=0.5, pick=(478, 620), **request)
@@ -151,7 +151,7 @@ def test_what_is_exported_is_what_is_found(result, tmp_path):
     painter = Painter()
     (told,) = answers(painter, "export", values=VALUES, directory=str(tmp_path / "taken"), **request)
     assert told.picture is None and "2 particles" in told.facts["text"]
-    expected = open_stored(request["folder"], entry, request["model"])
+    expected = open_stored(request["folder"], entry)
     labels = expected.separate(**VALUES)
     np.testing.assert_array_equal(read_labels(tmp_path / "taken" / "real_instances.png"), labels)
     assert len((tmp_path / "taken" / "real.csv").read_text().splitlines()) == 3
