@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import Future, wait
+
 import bpy
 
 from ..errors import NanosynthError
 
 RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 """Option of a path property that may begin with `//`."""
+TICK_S = 0.01
+MOMENT_S = 0.02
+"""How long a window is kept waiting by steps that are made in one go; a single step may take as much again."""
 
 
 class Action(bpy.types.Operator):
     """An operator whose `act` may raise `NanosynthError`; what it returns, or FINISHED, is the operator's answer."""
 
     def execute(self, context):
+        return self.attempt(self.act, context)
+
+    def attempt(self, act, context):
+        """Act, and report what goes wrong."""
         try:
-            return self.act(context) or {"FINISHED"}
+            return act(context) or {"FINISHED"}
         except NanosynthError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -24,6 +35,80 @@ class Action(bpy.types.Operator):
                 raise
             self.report({"ERROR"}, f"{error.filename}: {error.strerror}.")
             return {"CANCELLED"}
+
+
+class Gradual(Action):
+    """An action in steps: in front of a window a few at a time, so that it goes on being drawn; all at once for a script.
+
+    Whichever way, it is finished, and undone, as one.
+
+    Attributes
+    ----------
+    alone : bool
+        Whether the user's clicks and keys are kept back meanwhile. If not, `steps` must keep nothing of Blender's
+        over a `yield`: an undo, or another file, may take it away.
+    """
+
+    alone = False
+    work = awaited = timer = None
+
+    def steps(self, context):
+        """Yield after each step: None, or what has to be done before the next one, from `aside`."""
+        raise NotImplementedError
+
+    def act(self, context):
+        for awaited in self.steps(context):
+            if awaited is not None:
+                wait([awaited])
+
+    def invoke(self, context, event):
+        if bpy.app.background:
+            return self.execute(context)
+        self.work = self.steps(context)
+        self.timer = context.window_manager.event_timer_add(TICK_S, window=context.window)
+        if self.alone:
+            context.window.cursor_modal_set("WAIT")
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context, event):
+        if event.type == "TIMER":
+            answer = self.attempt(self.go_on, context)
+            if answer != {"RUNNING_MODAL"}:
+                self.cancel(context)
+                return answer
+        return {"RUNNING_MODAL"} if self.alone and event.type != "TIMER" else {"PASS_THROUGH"}
+
+    def go_on(self, context):
+        """The steps of a moment."""
+        ends = time.monotonic() + MOMENT_S
+        while time.monotonic() < ends and (self.awaited is None or self.awaited.done()):
+            try:
+                self.awaited = next(self.work)
+            except StopIteration:
+                return {"FINISHED"}
+        return {"RUNNING_MODAL"}
+
+    def cancel(self, context):
+        """It has ended, or Blender ends it because another file is opened."""
+        self.work.close()
+        context.window_manager.event_timer_remove(self.timer)
+        if self.alone:
+            context.window.cursor_modal_restore()
+
+
+def aside(function, *arguments) -> Future:
+    """Call what needs nothing of Blender in a thread of its own; the answer, or what it raises, is the future's."""
+    future = Future()
+
+    def call():
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:  # raised where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=call, name=function.__name__, daemon=True).start()
+    return future
 
 
 class Work(Action):

@@ -83,8 +83,7 @@ def take(name: str, path: Path, before: str):
         return
     state.put_recipe(scene, read_recipe(path))
     scene.nanosynth_matching.before = before
-    image = pictures.show_file(PICTURE, path.with_suffix(".png"))
-    pictures.show(bpy.context, image, "result")
+    pictures.show_file(bpy.context, PICTURE, path.with_suffix(".png"))
     if not bpy.app.background:
         bpy.ops.ed.undo_push(message="Match to References")
 

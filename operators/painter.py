@@ -214,25 +214,12 @@ def _take(context, what, data, size, facts, plot, then, show):
     if data is not None:
         Studio.coarse.pop(what, None)
         name, place = IMAGES[what]
-        image = packed(name, data)
+        image = pictures.packed(name, data)
         if show or any(area.spaces.active.image == image for area in pictures.editors(context)):
             pictures.show(context, image, place, size)
     _plot(what, plot)
     if then:
         then(facts)
-
-
-def packed(name: str, data: bytes) -> bpy.types.Image:
-    """An image datablock with a file inside; a second call replaces it."""
-    image = bpy.data.images.get(name)
-    if image is None:
-        image = bpy.data.images.new(name, 8, 8, alpha=False)
-    if image.source != "FILE":
-        image.source = "FILE"
-    image.pack(data=data, data_len=len(data))
-    image.source = "GENERATED"  # the change makes Blender forget what it has read, and show the new picture
-    image.source = "FILE"
-    return image
 
 
 def shown(context, name: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import io
 from pathlib import Path
 
 import bpy
 import numpy as np
+from PIL import Image
 
 from ..synth.recipe import NM_PER_UNIT
 
@@ -23,27 +25,29 @@ def show_array(name: str, pixels: np.ndarray) -> bpy.types.Image:
     Parameters
     ----------
     name : str
-    pixels : ndarray (H, W) or (H, W, 3)
-        uint8, or float in [0, 1]; row 0 at the top.
+    pixels : ndarray (H, W) or (H, W, 3), uint8
+        Row 0 at the top.
     """
-    height, width = pixels.shape[:2]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "TIFF")
+    return packed(name, file.getvalue())  # of 2048 px setting the pixels themselves would take thirty times as long
+
+
+def packed(name: str, data: bytes) -> bpy.types.Image:
+    """An image datablock with a file inside; a second call replaces it."""
     image = bpy.data.images.get(name)
-    if image is not None and image.source != "GENERATED":
-        image.source = "GENERATED"
     if image is None:
-        image = bpy.data.images.new(name, width, height, alpha=False)
-    elif tuple(image.size) != (width, height):
-        image.scale(width, height)
-    values = pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-    rgba = np.ones((height, width, 4), np.float32)
-    rgba[..., :3] = values[::-1, :, None] if values.ndim == 2 else values[::-1]
-    image.pixels.foreach_set(rgba.ravel())
-    image.update()
+        image = bpy.data.images.new(name, 8, 8, alpha=False)
+    if image.source != "FILE":
+        image.source = "FILE"
+    image.pack(data=data, data_len=len(data))
+    image.source = "GENERATED"  # the change makes Blender forget what it has read, and show the new picture
+    image.source = "FILE"
     return image
 
 
-def show_file(name: str, path) -> bpy.types.Image:
-    """An image datablock that shows a file; a second call shows another file in its place."""
+def show_file(context, name: str, path):
+    """Show a file in an image datablock of this name, below the reference; a second call shows another file in its place."""
     from . import state
 
     image = bpy.data.images.get(name)
@@ -54,7 +58,8 @@ def show_file(name: str, path) -> bpy.types.Image:
     image.source = "FILE"
     image.filepath = kept
     image.reload()
-    return image
+    with Image.open(path) as file:  # which does not read the picture, as Blender would for its size
+        show(context, image, "result", file.size)
 
 
 def editors(context) -> list[bpy.types.Area]:
@@ -109,13 +114,17 @@ def _fit(address: int):
                 bpy.ops.image.view_all(fit_view=True)
 
 
-def lay_out(scene: bpy.types.Scene, micrograph: bpy.types.Image, result: bpy.types.Image | None, nm_per_px: float, opacity: float):
+def lay_out(scene: bpy.types.Scene, reference, result: bpy.types.Image | None, nm_per_px: float, opacity: float):
     """Lay a micrograph, and its result over it, to scale in the 3D view beside the origin.
 
     They are image empties, which every kind of shading shows and no render does.
+
+    Parameters
+    ----------
+    reference : state.Reference
     """
-    width_nm = max(micrograph.size) * (nm_per_px or ASSUMED_NM_PER_PX)
-    for level, (name, image) in enumerate(zip(PLANES, (micrograph, result))):
+    width_nm = max(reference.size) * (nm_per_px or ASSUMED_NM_PER_PX)
+    for level, (name, image) in enumerate(zip(PLANES, (reference.image, result))):
         item = bpy.data.objects.get(name)
         if image is None:
             if item is not None:
@@ -161,14 +170,3 @@ def set_opacity(opacity: float):
     item = bpy.data.objects.get(PLANES[1])
     if item is not None:
         item.color[3] = opacity
-
-
-@bpy.app.handlers.persistent
-def _saving(*_):
-    """Let the file keep what exists nowhere else."""
-    for image in bpy.data.images:
-        if image.name.startswith(PREFIX) and image.source == "GENERATED" and image.is_dirty:
-            image.pack()
-
-
-HANDLERS = (("save_pre", _saving),)

@@ -13,7 +13,7 @@ from ..files import write_text
 from ..learn.images import read_micrograph
 from ..learn.profiles import profile_picture, profile_text, sample_line
 from . import lines, pictures, preview, state
-from .base import RELATIVE, Action
+from .base import RELATIVE, Action, Gradual, aside
 
 PROFILE = "Nanosynth profile"
 
@@ -23,12 +23,22 @@ def _read(path, stamp):
     return read_micrograph(path, crop_bottom=0).pixels
 
 
+def _reading(scene):
+    """The reference being read, where that has not been done yet, beside whatever Blender does."""
+    if lines.drawn(scene, "reference"):
+        return aside(_read, *_file_of(scene))
+
+
+def _file_of(scene):
+    path = state.absolute(lines.chosen_reference(scene).path)
+    return path, path.stat().st_mtime_ns if path.exists() else 0
+
+
 def grey_of(scene, target: str) -> tuple[np.ndarray, float, str]:
     """Pixels (H, W) in [0, 1], nm per pixel (0: not known) and name of the reference or the preview."""
     if target == "reference":
         reference = lines.chosen_reference(scene)
-        path = state.absolute(reference.path)
-        return _read(path, path.stat().st_mtime_ns if path.exists() else 0), reference.nm_per_px, reference.name
+        return _read(*_file_of(scene)), reference.nm_per_px, reference.name
     image = bpy.data.images[preview.IMAGE]
     values = np.empty(len(image.pixels), np.float32)
     image.pixels.foreach_get(values)
@@ -65,7 +75,7 @@ def curves_of(scene):
     return [(name, distance * (nm if in_nm else 1.0), values) for name, nm, distance, values in found], "nm" if in_nm else "px"
 
 
-class PlotProfile(Action):
+class PlotProfile(Gradual):
     bl_idname = "nanosynth.plot_profile"
     bl_label = "Plot Profiles"
     bl_description = "Plot the intensity along the lines over reference and preview together, into the image 'Nanosynth profile'"
@@ -79,9 +89,10 @@ class PlotProfile(Action):
             return False
         return True
 
-    def act(self, context):
-        scene = state.home(context)
-        curves, unit = curves_of(scene)
+    def steps(self, context):
+        yield _reading(state.home(context))
+        curves, unit = curves_of(state.home(context))
+        yield
         image = pictures.show_array(PROFILE, profile_picture(curves, unit=unit))
         pictures.show(context, image, "result")
         if unit == "px":
@@ -112,6 +123,7 @@ class ExportProfile(Action):
 
     def invoke(self, context, event):
         self.filepath = bpy.path.abspath("//profile.csv") if bpy.data.filepath else "profile.csv"
+        _reading(state.home(context))  # while the user chooses a file
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 

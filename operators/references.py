@@ -12,13 +12,13 @@ import bpy
 from ..errors import NanosynthError
 from ..fields import canonical
 from ..files import write_text
-from ..learn.images import SUFFIXES, list_images, read_micrograph, read_scale
+from ..learn.images import SUFFIXES, list_images, read_micrograph
 from ..learn.scalebar import find_bar
 from . import jobs, lines, pictures, state
-from .base import RELATIVE, Action
+from .base import RELATIVE, Action, Gradual, aside
 
 
-class LoadReferences(Action):
+class LoadReferences(Gradual):
     bl_idname = "nanosynth.load_references"
     bl_label = "Load Micrographs"
     bl_description = (
@@ -34,11 +34,24 @@ class LoadReferences(Action):
     filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
 
+    at_work: tuple[int, int] | None = None
+    """How many are read, of how many."""
+    browsing = False
+
     def invoke(self, context, event):
         if self.files or self.filepath:  # dropped
-            return self.execute(context)
+            return super().invoke(context, event)
+        self.browsing = True
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        if not self.browsing:
+            return super().execute(context)
+        # The file browser has an operator act at once: another one takes its time.
+        files = [{"name": file.name} for file in self.files]
+        bpy.ops.nanosynth.load_references("INVOKE_DEFAULT", True, filepath=self.filepath, directory=self.directory, files=files)
+        return {"CANCELLED"}
 
     def paths(self) -> list[Path]:
         if any(file.name for file in self.files):
@@ -46,40 +59,39 @@ class LoadReferences(Action):
             return [folder / file.name for file in self.files]
         return list_images([state.absolute(self.filepath or self.directory, "micrographs")])
 
-    def act(self, context):
-        scene = state.home(context)
-        window, failures = scene.nanosynth, []
-        for path in self.paths():
-            try:
-                _add(window, path)
-            except NanosynthError as error:
-                failures.append(str(error))
-        if failures and len(failures) == len(self.paths()):
+    def steps(self, context):
+        paths, failures = self.paths(), []
+        try:
+            for number, path in enumerate(paths):
+                LoadReferences.at_work = (number, len(paths))
+                jobs.redraw()
+                reading = aside(read_micrograph, path)
+                yield reading
+                try:
+                    _add(state.home(context).nanosynth, reading.result())
+                except NanosynthError as error:
+                    failures.append(str(error))
+        finally:
+            LoadReferences.at_work = None
+        if len(failures) == len(paths):
             raise NanosynthError(failures[0])
         for failure in failures:
             self.report({"WARNING"}, failure)
-        show(context, scene)
+        show(context, state.home(context))
 
 
-def _add(window, path):
-    known = next((r for r in window.references if r.path and state.absolute(r.path) == path), None)
-    reference = known or window.references.add()
+def _add(window, micrograph):
+    path = micrograph.path
     try:
-        state.describe_reference(reference, path)
-        reference.image = _load(path)
-    except (NanosynthError, RuntimeError) as error:
-        if known is None:
-            window.references.remove(len(window.references) - 1)
-        raise (
-            error if isinstance(error, NanosynthError) else NanosynthError(f"{path}: Blender cannot read it.", "Export it as PNG or TIFF.")
-        ) from error
-    window.reference_index = list(window.references).index(reference) if known else len(window.references) - 1
-
-
-def _load(path) -> bpy.types.Image:
-    image = bpy.data.images.load(str(path), check_existing=True)
+        image = bpy.data.images.load(str(path), check_existing=True)  # Blender reads it when it draws it
+    except RuntimeError as error:
+        raise NanosynthError(f"{path}: Blender cannot read it.", "Export it as PNG or TIFF.") from error
     image.filepath = state.relative(path)
-    return image
+    at = next((i for i, r in enumerate(window.references) if r.path and state.absolute(r.path) == path), len(window.references))
+    reference = window.references[at] if at < len(window.references) else window.references.add()
+    state.describe_reference(reference, micrograph)
+    reference.image = image
+    window.reference_index = at
 
 
 def show(context, scene):
@@ -89,9 +101,9 @@ def show(context, scene):
         return
     reference = window.references[window.reference_index]
     if reference.image is not None:
-        pictures.lay_out(scene, reference.image, None, reference.nm_per_px, window.opacity)
+        pictures.lay_out(scene, reference, None, reference.nm_per_px, window.opacity)
         pictures.frame(context)
-        pictures.show(context, reference.image, "reference")
+        pictures.show(context, reference.image, "reference", reference.size)
 
 
 class ShowReference(Action):
@@ -167,7 +179,7 @@ def _scale_px(scene) -> float:
     return ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
 
 
-class FindScaleBar(Action):
+class FindScaleBar(Gradual):
     bl_idname = "nanosynth.find_scale_bar"
     bl_label = "Find Scale Bar"
     bl_description = "Look for the scale bar in the chosen micrograph and lay a line over it; then tell the length printed beside it"
@@ -175,18 +187,14 @@ class FindScaleBar(Action):
 
     poll = ShowReference.poll
 
-    def invoke(self, context, event):
-        answer = self.execute(context)
-        if answer == {"FINISHED"} and not bpy.app.background:
-            bpy.ops.nanosynth.set_scale("INVOKE_DEFAULT")
-        return answer
-
-    def act(self, context):
-        scene = state.home(context)
+    def steps(self, context):
+        path = state.absolute(lines.chosen_reference(state.home(context)).path)
+        looking = aside(_bar_in, path)
+        yield looking
+        bar, scene = looking.result(), state.home(context)
         reference = lines.chosen_reference(scene)
-        path = state.absolute(reference.path)
-        pixels = read_micrograph(path, crop_bottom=0).pixels
-        bar = find_bar(pixels, read_micrograph(path).banner_px)
+        if reference is None or state.absolute(reference.path) != path:  # another one was chosen meanwhile
+            return
         if bar is None:
             raise NanosynthError(f"{reference.name}: no scale bar was found.", "Draw a line over it yourself.")
         middle = (bar.top + bar.bottom) / 2
@@ -194,14 +202,20 @@ class FindScaleBar(Action):
         jobs.redraw()
         show(context, scene)
         self.report({"INFO"}, f"{reference.name}: a scale bar of {bar.length_px:.4g} px")
+        if self.timer:
+            bpy.ops.nanosynth.set_scale("INVOKE_DEFAULT")
+
+
+def _bar_in(path):
+    return find_bar(read_micrograph(path, crop_bottom=0).pixels, read_micrograph(path).banner_px)
 
 
 def drawn_scales(references, images) -> dict[str, float]:
     """File name -> nm per pixel of the references among these images, if one is not what its file says: drawn, found, or typed."""
-    known = {path: r.nm_per_px for r in references if r.nm_per_px and (path := state.absolute(r.path)) in images}
-    if all(math.isclose(read_scale(path)[0] or 0.0, nm, rel_tol=1e-5) for path, nm in known.items()):
+    known = {path: r for r in references if r.nm_per_px and (path := state.absolute(r.path)) in images}
+    if all(math.isclose(r.stated_nm_per_px, r.nm_per_px, rel_tol=1e-5) for r in known.values()):
         return {}
-    return {path.name: canonical(nm) for path, nm in known.items()}
+    return {path.name: canonical(r.nm_per_px) for path, r in known.items()}
 
 
 def scale_flags(flag: str, scales: dict[str, float], folder) -> list[str]:

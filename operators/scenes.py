@@ -11,10 +11,11 @@ import numpy as np
 from ..errors import NanosynthError
 from ..synth.dataset import Dataset
 from ..synth.sampling import look_of, sample_scene
-from ..synth.scene import build_scene
+from ..synth.scene import building
+from ..synth.substrate import map_side, substrate_map
 from ..synth.templates import load_shapes
 from . import light, pictures, preview, state, templates
-from .base import RELATIVE, Action
+from .base import RELATIVE, Action, Gradual, aside
 
 
 class PreviewScene(Action):
@@ -41,7 +42,7 @@ class PreviewScene(Action):
         self.report({"INFO"}, f"Scene {index}: {particles} particles in view, {time.monotonic() - begun:.1f} s")
 
 
-class OpenScene(Action):
+class OpenScene(Gradual):
     bl_idname = "nanosynth.open_scene"
     bl_label = "Open Drawn Scene"
     bl_description = "Build one drawn scene in this file, as a scene of its own, to look at and to edit"
@@ -52,17 +53,28 @@ class OpenScene(Action):
         name="Data set", description="Take the recipe from this data set; empty: from the panels", subtype="DIR_PATH", options=RELATIVE
     )
 
-    def act(self, context):
+    alone = True
+
+    def steps(self, context):
         scene = state.home(context)
         index = scene.nanosynth.scene_index if self.index < 0 else self.index
         templates.freshen(scene)
-        recipe = Dataset.open(state.absolute(self.dataset), check=False).recipe if self.dataset else state.recipe_of(scene)
+        yield
+        if self.dataset:
+            reading = aside(_recipe_in, state.absolute(self.dataset))
+            yield reading
+            recipe = reading.result()
+        else:
+            recipe = state.recipe_of(scene)
         recipe = look_of(recipe, index)
         shapes = load_shapes(recipe)
-        sample, tuning = sample_scene(recipe, index, shapes), scene.nanosynth_tuning
+        drawing = aside(_draw, recipe, index, shapes)
+        yield drawing
+        sample, painted = drawing.result()
+        tuning = scene.nanosynth_tuning
         if tuning.own_light and not self.dataset:
             sample.drawn["light"].update(tuning.light())
-        built = build_scene(recipe, sample)
+        built = yield from building(recipe, sample, painted)
         bpy.data.materials.remove(built.label)  # of the second render, which is not made here
         built.scene.name = f"Nanosynth {recipe.name} {index}"
         built.scene.nanosynth_home = scene
@@ -72,11 +84,21 @@ class OpenScene(Action):
         built.scene.render.resolution_x = built.scene.render.resolution_y = recipe.camera.render_px
         built.scene.render.engine = "CYCLES"
         built.scene.cycles.samples = recipe.camera.samples
+        yield
         if context.window:
             context.window.scene = built.scene
             built.scene.camera.data.passepartout_alpha = 1.0  # the picture alone, not the triangle that the substrate is
             pictures.through_camera(context, True)
         self.report({"INFO"}, f"Scene {index} with {len(built.particles)} particles is open")
+
+
+def _recipe_in(folder):
+    return Dataset.open(folder, check=False).recipe
+
+
+def _draw(recipe, index, shapes):
+    sample = sample_scene(recipe, index, shapes)
+    return sample, substrate_map(sample, map_side(recipe.camera.render_px))
 
 
 class CloseScene(Action):
@@ -130,7 +152,7 @@ class ShowPair(Action):
         path = Path(folder, "labels" if self.label else "images", f"{index:06d}.png")
         if not path.is_file():
             raise NanosynthError(f"{path}: scene {index} is not finished.", "Choose another, or generate it.")
-        pictures.show(context, pictures.show_file("Nanosynth pair", path), "result")
+        pictures.show_file(context, "Nanosynth pair", path)
 
 
 OPERATORS = (PreviewScene, OpenScene, CloseScene, ShowPair)

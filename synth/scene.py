@@ -44,16 +44,24 @@ class BuiltScene:
 
 
 def build_scene(recipe: Recipe, sample: SceneSample) -> BuiltScene:
-    """Build a drawn scene beside whatever the file holds already.
+    """Build a drawn scene beside whatever the file holds already."""
+    steps = building(recipe, sample, substrate_map(sample, map_side(recipe.camera.render_px)))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def building(recipe: Recipe, sample: SceneSample, painted: np.ndarray):
+    """Build a drawn scene in steps, between which a window can be drawn: yield after each, return the `BuiltScene`.
 
     Parameters
     ----------
     recipe : Recipe
     sample : SceneSample
-
-    Returns
-    -------
-    BuiltScene
+    painted : ndarray
+        What `substrate_map` gives for it.
     """
     made = []
 
@@ -75,13 +83,16 @@ def build_scene(recipe: Recipe, sample: SceneSample) -> BuiltScene:
     radius = float(np.median(table["radius_nm"])) if count else 1.0
     reach = drawn["shader"]["shadow_reach"] * radius
 
+    yield
     plain = own(particle_material(f"{name} particles", drawn["shader"], reach))
+    yield
     materials = [plain if core is None else own(particle_material(f"{name} {t.name}", drawn["shader"], reach, core)) for t, core in zip(recipe.templates, drawn["cores"])]
     meshes = {}
     for f in np.unique(table["form"]):
         t = table["template"][table["form"] == f][0]
         meshes[f] = own(build_mesh(f"{name} {recipe.templates[t].name}", sample.forms[f]))
         meshes[f].materials.append(materials[t])
+        yield
 
     particles = []
     for k in range(count):
@@ -94,11 +105,14 @@ def build_scene(recipe: Recipe, sample: SceneSample) -> BuiltScene:
         mark(item, table["deviation"][k], table["radius_nm"][k], table["material"][k])
         scene.collection.objects.link(item)
         particles.append(item)
+        yield
 
     view = sample.field_of_view / NM_PER_UNIT
-    painted = own(_painted(name, substrate_map(sample, map_side(recipe.camera.render_px))))
+    image = own(_painted(name, painted))
+    yield
     plane = own(_plane(f"{name} substrate", view * (1.2 + 2 * recipe.arrangement.margin), view))
-    plane.materials.append(own(substrate_material(f"{name} substrate", drawn["substrate"], drawn["shader"], reach, painted)))
+    plane.materials.append(own(substrate_material(f"{name} substrate", drawn["substrate"], drawn["shader"], reach, image)))
+    yield
     substrate = own(bpy.data.objects.new(f"{name} substrate", plane))
     scene.collection.objects.link(substrate)
 
@@ -107,6 +121,7 @@ def build_scene(recipe: Recipe, sample: SceneSample) -> BuiltScene:
     highest = max(tops, default=NM_PER_UNIT) / NM_PER_UNIT
     scene.collection.objects.link(own(_camera(scene, name, view, highest, own)))
     scene.collection.objects.link(own(_lamp(name, drawn["light"], recipe.light.softness, own)))
+    yield
     return BuiltScene(scene, particles, substrate, own(label_material(f"{name} label")), made)
 
 

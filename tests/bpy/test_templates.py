@@ -112,13 +112,13 @@ def test_everything_is_there_elsewhere(ops, file):
     ops.draw_line(target="scale", start=(10, 50), end=(50, 50))
     ops.set_scale(length_nm=100)
     ops.add_template(shape="platelet", as_object=True)
-    pictures.show_array(preview.IMAGE, np.full((20, 20), 0.5)).use_fake_user = True
+    pictures.show_array(preview.IMAGE, np.full((20, 20), 128, np.uint8)).use_fake_user = True
     bpy.ops.wm.save_mainfile()
     moved = file.parent / f"{file.name} moved"
     file.rename(moved)
     bpy.ops.wm.open_mainfile(filepath=str(moved / "project.blend"))
     check(moved)
-    pictures.show_array(preview.IMAGE, np.full((30, 30), 0.5))
+    pictures.show_array(preview.IMAGE, np.full((30, 30), 128, np.uint8))
     other = file.parent / f"{file.name} other"
     other.mkdir()
     bpy.ops.wm.save_as_mainfile(filepath=str(other / "copy.blend"))  # the reference stays where it is
@@ -188,7 +188,7 @@ def test_profiles_are_plotted_together(ops, picture, file):
     assert not ops.plot_profile.poll()
     with pytest.raises(RuntimeError, match="no image to draw a line over"):
         ops.draw_line(target="preview", start=(1, 1), end=(5, 5))
-    image = pictures.show_array(preview.IMAGE, np.tile(np.linspace(0, 1, 50), (40, 1)))
+    image = pictures.show_array(preview.IMAGE, np.tile(np.linspace(0, 255, 50).astype(np.uint8), (40, 1)))
     image["nm_per_px"] = 4.0
     home().nanosynth.references[0].nm_per_px = 2.0
     ops.draw_line(target="reference", start=(80, 80), end=(220, 80))
