@@ -56,7 +56,8 @@ class TrainNetwork(Work):
             validation = ["--validation", *watched, *scale_flags("--validation-scale-file", scales, desk)] if watched else []
             return jobs.learn_command("train", dataset, "--out", run, "--preset", desk / "settings.toml", *validation)
 
-        return jobs.perform(self, self.kind, command, run)
+        # At the end once more: what was painted last may be of an epoch before.
+        return jobs.perform(self, self.kind, command, run, then=lambda: _news(jobs.RUNNING[self.kind]))
 
 
 def newest_epoch(run) -> int:
@@ -89,7 +90,7 @@ def show_training(context, scene, show: bool = True):
 
 
 def _news(job):
-    """The running training has finished an epoch."""
+    """The training has finished an epoch, or ended."""
     scene = state.home(bpy.context)
     if not bpy.app.background and job.out == state.place(scene, "run"):
         show_training(bpy.context, scene, show=job.epochs_shown == 0 or painter.shown(bpy.context, painter.IMAGES["training"][0]))
@@ -232,7 +233,7 @@ class SelectEpoch(Action):
         scene.nanosynth.model = scene.nanosynth.run
         if painter.shown(context, painter.IMAGES["epoch"][0]):
             show_epoch(context, scene)
-        self.report({"INFO"}, f"Epoch {chosen['epoch']} segments from now on")
+        self.report({"INFO"}, f"Epoch {chosen['epoch']} is in use")
 
 
 class Keys:

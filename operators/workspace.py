@@ -99,7 +99,8 @@ class Arrangement:
             if area.type == "VIEW_3D":
                 space.show_region_ui = True
                 space.shading.type = "SOLID"
-                space.overlay.show_floor = space.overlay.show_axis_x = space.overlay.show_axis_y = False
+                overlay = space.overlay
+                overlay.show_floor = overlay.show_axis_x = overlay.show_axis_y = overlay.show_cursor = False  # they would lie over the micrograph
                 space.region_3d.view_perspective = "ORTHO"
                 space.region_3d.view_rotation = (1.0, 0.0, 0.0, 0.0)
                 side = next(region for region in area.regions if region.type == "UI")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 import bpy.utils.previews
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from ..fields import to_dict
 from ..synth.sampling import draw_diameters
@@ -69,8 +70,6 @@ def size_plot(size) -> np.ndarray:
     -------
     ndarray (H, W, 4) uint8
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     drawn = draw_diameters(size, DRAWS, np.random.default_rng(0))
     low, high = np.percentile(drawn, [0.1, 99.9])
     margin = max(0.08 * (high - low), 0.02 * high)

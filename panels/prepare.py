@@ -9,7 +9,7 @@ import bpy
 from .. import __version__, properties
 from ..doctor import examine
 from ..errors import NanosynthError
-from ..operators import jobs, light, lines, preview, profiles, state, templates
+from ..operators import jobs, light, lines, match, preview, profiles, references, state, templates
 from ..operators.base import perhaps
 from ..synth.recipe import Arrangement, Camera, Degradation, Dirt, Light, Shader, Size, Substrate, Template
 from . import plots
@@ -76,6 +76,9 @@ class References(Step):
 
     def body(self, context, layout, scene):
         window = scene.nanosynth
+        at_work = references.LoadReferences.at_work
+        if at_work:
+            layout.progress(factor=at_work[0] / at_work[1], text=f"Reading {at_work[0] + 1} of {at_work[1]}")
         if not window.references:
             row = layout.row()
             row.scale_y = 1.4
@@ -300,6 +303,8 @@ class Match(bpy.types.Panel):
         row = layout.row(align=True)
         row.operator("nanosynth.show_match", text="Before, After", icon="IMAGE_DATA")
         row.operator("nanosynth.undo_match", icon="LOOP_BACK")
+        if match.PICTURE in bpy.data.images:
+            note(layout, "In each row: a micrograph, a render before, one after.", "BLANK1")
         looks = len(scene.nanosynth_recipe.looks)
         if looks:
             note(layout, f"{looks} look{'s' if looks > 1 else ''} of references take{'' if looks > 1 else 's'} the place of shader, substrate, light, arrangement, dirt and degradation.", "INFO")

@@ -21,7 +21,8 @@ class Generate(Step):
         made = state.made_pairs(state.place(scene, "dataset"))
         if jobs.running("generate"):
             return BUSY
-        return DONE if made >= scene.nanosynth_recipe.count else READY if scene.nanosynth_recipe.templates else WAITING
+        ready = scene.nanosynth_recipe.templates and state.place(scene, "dataset")
+        return DONE if made >= scene.nanosynth_recipe.count else READY if ready else WAITING
 
     def body(self, context, layout, scene):
         window, recipe = scene.nanosynth, scene.nanosynth_recipe
@@ -120,7 +121,7 @@ class Select(Step):
         row.operator("nanosynth.mark_epoch", text="", icon="SOLO_ON" if epoch in favourites else "SOLO_OFF")
         if training.pictures_of(run, epoch):
             layout.prop(scene.nanosynth, "epoch_opacity", slider=True)
-            note(layout, "The arrow keys step over the pictures.", "INFO")
+            note(layout, "With the mouse over the pictures, the arrow keys step through the epochs.", "INFO")
         else:
             note(layout, "No reference was watched in this run.", "INFO")
         line = next((line for line in lines if line["epoch"] == epoch), lines[-1])
@@ -154,7 +155,8 @@ class Segment(Step):
             return BUSY
         if results.entries(scene):
             return DONE
-        return READY if state.model_of(scene) and scene.nanosynth.references else WAITING
+        ready = state.model_of(scene) and scene.nanosynth.references and state.place(scene, "result")
+        return READY if ready else WAITING
 
     def body(self, context, layout, scene):
         window = scene.nanosynth
@@ -233,7 +235,8 @@ class Analyse(Step):
         particle(layout, facts.get("particle"), clicking)
         plot(layout, "result")
         if facts.get("median"):
-            note(layout, f"Median diameter {facts['median']:.4g} {facts['unit']}", "BLANK1")
+            of = f" of the {facts['whole']} that the border does not cut" if facts.get("whole", count) < count else ""
+            note(layout, f"Median diameter {facts['median']:.4g} {facts['unit']}{of}", "BLANK1")
         row = layout.row()
         row.scale_y = 1.4
         row.operator("nanosynth.export_results", icon="EXPORT")
@@ -271,7 +274,7 @@ def particle(layout, row, clicking):
     for name, key, power in MEASURES:
         unit = "nm" if row["diameter_nm"] is not None else "px"
         value = row[f"{key}_{unit}{power}" if unit == "nm" else f"{key}_px"]
-        box.label(text=f"{name}: {value:.4g} {unit}{'²' if power else ''}")
+        box.label(text=f"{name}: {plain(value)} {unit}{'²' if power else ''}")
     for key in ("circularity", "aspect_ratio", "solidity"):
         box.label(text=f"{reading(key)}: {row[key]:.3f}")
     if row["confidence"] is not None:
@@ -282,11 +285,16 @@ def particle(layout, row, clicking):
         box.label(text="Touches another", icon="INFO")
 
 
+def plain(value: float) -> str:
+    """A number to four digits, without powers of ten."""
+    return f"{float(f'{value:.4g}'):,.0f}".replace(",", " ") if value >= 1000 else f"{value:.4g}"
+
+
 def plot(layout, what):
     """The painter's newest small plot, if there is one."""
     known = painter.Studio.plots.get(what)
     if known is not None:
-        layout.template_icon(plots.icon(what, known[0], lambda: opaque(known[1])), scale=8)
+        layout.template_icon(plots.icon(what, known[0], lambda: opaque(known[1])), scale=9)
 
 
 def opaque(pixels):
