@@ -34,6 +34,7 @@ INSTEAD_OF_WHEELS = "python3-cattr python3-scipy python3-skimage python3-pil".sp
 SCREEN = (1600, 1000)
 AFTER_S = 10.0
 """How soon after Blender's end everything that it had started has to be gone."""
+CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 WRONG = re.compile(r"Traceback|^Error:? |memory leak|Not freed memory|unregister_class|not registered|RNA_", re.MULTILINE)
 """What must not stand in Blender's log."""
 
@@ -90,8 +91,11 @@ class Debian:
 
     def run(self, *command, variables=None, **options) -> subprocess.CompletedProcess:
         """Run a command inside, with a profile of its own."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_"))}
         variables = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_"))},
+            **own,
+            # The certificates that this machine trusts: pip is asked for packages in there, too.
+            **{name: f"/host{own[name]}" for name in CERTIFICATES if Path(own.get(name, "")).is_file()},
             "BLENDER_USER_RESOURCES": str(self.work / "profile"),
             "NANOSYNTH_SHOTS": str(self.work / "shots"),
             "HOME": str(self.work),

@@ -172,6 +172,7 @@ def at_once(folder):
     jobs = module("operators.jobs")
     yield from drop(folder / "spheres.png")
     yield from until(lambda: len(home().nanosynth.references) == 1, "the dropped micrograph", 20)
+    yield from scale_found()
     yield from alone("segment")
     shot("02_at_once")
     yield from press(lambda: "segment" in jobs.RUNNING, "segmentation")
@@ -186,6 +187,18 @@ def at_once(folder):
     yield from alone("project")
 
 
+def scale_found():
+    """The scale bar that Nanosynth finds, and the length that is typed."""
+    lines = module("operators.lines")
+    yield from pause(1)
+    invoke(bpy.ops.nanosynth.find_scale_bar)
+    yield from until(lambda: lines.drawn(home(), "scale"), "the scale bar", 30)
+    yield from pause(1)
+    shot("02_at_once_scale")
+    key("Return")
+    yield from until(lambda: home().nanosynth.references[0].scale_source.startswith("line drawn"), "the scale of the bar", 20)
+
+
 def dropped(folder):
     """Files dropped on the 3D view, whose file handlers find their operators."""
     invoke(bpy.ops.wm.drop_import_file, directory=str(folder), files=[{"name": "tiny.toml"}])
@@ -198,11 +211,45 @@ def dropped(folder):
     shot("04_file_browser")
     key("Escape")
     yield from until(lambda: window().screen.areas[0].type != "FILE_BROWSER", "the way back", 20)
-    yield from drop(folder / "real.png", "05_dropped")
+    yield from chosen(folder / "real.png")
+    yield from several(folder)
+    yield from drop(folder / "real.png", name="05_dropped")
     yield from until(lambda: len(home().nanosynth.references) == 1, "the dropped micrograph", 20)
     yield from pause(1)
     shot("06_reference")
     yield from measured()
+
+
+def chosen(path):
+    """A micrograph chosen in the file browser."""
+    yield from press(lambda: window().screen.areas[0].type == "FILE_BROWSER", "the file browser")
+    browser = window().screen.areas[0]
+    browser.spaces.active.params.directory = os.fsencode(f"{path.parent}/")
+    browser.spaces.active.params.filename = path.name
+    with bpy.context.temp_override(window=window(), area=browser, region=region("WINDOW", browser)):
+        bpy.ops.file.execute()
+    yield from until(lambda: len(home().nanosynth.references) == 1, "the chosen micrograph", 20)
+    invoke(bpy.ops.nanosynth.remove_reference)
+    yield from pause(0.5)
+
+
+def several(folder):
+    """Micrographs dropped together: all arrive, one after another, and one undo takes them back."""
+    work = module("operators.references").LoadReferences
+    source = Path(__file__).parents[2] / "examples" / "silica" / "spheres"
+    names = [path.name for path in sorted(source.glob("*.png"))]
+    for name in names:
+        shutil.copyfile(source / name, folder / name)
+    yield from drop(*(folder / name for name in names))
+    yield from until(lambda: work.at_work or home().nanosynth.references, "the first of the dropped micrographs", 20)
+    yield from until(lambda: not work.at_work and len(home().nanosynth.references) == len(names), "all the dropped micrographs", 60)
+    assert [reference.name for reference in home().nanosynth.references] == names
+    yield from pause(1)
+    shot("05_several")
+    with bpy.context.temp_override(window=window(), area=area("VIEW_3D"), region=sidebar()):
+        bpy.ops.ed.undo()
+    yield from until(lambda: not home().nanosynth.references, "undo", 20)
+    yield from pause(0.5)
 
 
 def measured():
@@ -271,7 +318,7 @@ def generated(folder):
     yield from cancel("generate")
     shot("11_cancelled")
     scene = home()
-    scene.nanosynth_recipe.count = pairs = state.made_pairs(state.place(scene, "dataset")) + 6
+    scene.nanosynth_recipe.count = pairs = state.made_pairs(state.place(scene, "dataset")) + 20
     scene.nanosynth.generate_detached = True
     yield from press(lambda: jobs.running("generate") and jobs.RUNNING["generate"].detached, "the detached job")
     yield from until(lambda: jobs.RUNNING["generate"].share > 0, "its first word")
@@ -374,7 +421,7 @@ def analysed(folder):
     painter = module("operators.painter")
     results = module("operators.results")
     large_result(folder)
-    home().nanosynth.model, home().nanosynth.result = "//large/model", "//large/result"
+    home().nanosynth.result = "//large/result"
     yield from drop(folder / "large" / "large.png")
     yield from until(lambda: len(home().nanosynth.references) == 2, "the dropped micrograph", 20)
     yield from alone("analyse")
@@ -434,8 +481,9 @@ def analysed(folder):
     assert ops.export_results(directory=str(folder / "taken")) == {"FINISHED"}
     yield from until(painted("export"), "the export")
     assert (folder / "taken" / "large.csv").is_file()
-    yield from pause(0.6)
+    yield from wheel(5)
     shot("36_exported")
+    yield from wheel(4)
 
 
 def drawn(folder):
@@ -444,6 +492,7 @@ def drawn(folder):
     yield from alone("scene")
     before = content()
     invoke(ops.open_scene)
+    yield from until(lambda: window().scene.nanosynth_home, "the drawn scene", 30)
     yield from pause(1.5)
     shot("40_drawn_scene")
     yield from alone("project")
@@ -474,8 +523,8 @@ def environment(_):
     system.use_online_access = True
     ops.create_environment("INVOKE_DEFAULT", directory=str(folder / "environment"))
     job = jobs.RUNNING["environment"]
-    yield from until(lambda: job.share > 0 or job.state != "running", "its first word")
-    yield from pause(1)
+    yield from until(lambda: job.text.startswith("fetching") or job.state != "running", "its first package")
+    yield from pause(3)
     shot("52_environment")
     if job.state == "running":
         yield from cancel("environment")
@@ -507,11 +556,18 @@ def moved(folder):
 PARTS = (begun, at_once, dropped, tuned, matched, generated, trained, selected, segmented, analysed, drawn, moved, environment)
 
 
-def drop(path, name=None):
-    """Drop an image on the 3D view: Blender's own handler takes images too, so a menu asks which is meant."""
+def wheel(button):
+    """Turn the mouse wheel over the sidebar, to its end (5) or its beginning (4)."""
+    side = sidebar()
+    pointer(side.x + side.width / 2, side.y + side.height / 2, "click", "--repeat", "30", "--delay", "20", str(button))
+    yield from pause(1)
+
+
+def drop(*paths, name=None):
+    """Drop images on the 3D view: Blender's own handler takes images too, so a menu asks which is meant."""
     place = area("VIEW_3D")
     pointer(place.x + place.width * 0.3, place.y + place.height * 0.6)
-    invoke(bpy.ops.wm.drop_import_file, directory=str(path.parent), files=[{"name": path.name}])
+    invoke(bpy.ops.wm.drop_import_file, directory=str(paths[0].parent), files=[{"name": path.name} for path in paths])
     yield from pause(1)
     if name:
         shot(name)
@@ -542,16 +598,16 @@ def large_result(folder, side=2048):
     out = folder / "large" / "result"
     images.write_grey(folder / "large" / "large.png", grey, nm_per_px=2.0)
     images.write_grey(out / "probability" / "large.png", np.round(probability * 255).astype(np.uint8))
-    settings = module("fields").to_dict(module("learn.settings").read_settings("compact"))
-    files.write_json(folder / "large" / "model" / "model.json", {"format": 1, "settings": settings})
+    record = {"training": {"settings": module("fields").to_dict(module("learn.settings").read_settings("compact"))}, "images": []}
+    files.write_json(out / "segmentation.json", record)
     entry = {
         "name": "large", "image": str(folder / "large" / "large.png"), "nm_per_px": 2.0, "nm_per_px_source": "metadata", "banner_px": 0, "warnings": [],
         "scale": {"zoom": 0.375, "diameter_px": 96.0}, "files": {"probability": "probability/large.png", "instances": "instances/large.png"},
     }  # fmt: skip
-    stored = module("learn.tuning").open_stored(out, entry, folder / "large" / "model")
+    stored = module("learn.tuning").open_stored(out, entry)
     labels = stored.separate(threshold=0.5, min_area=0.04, dynamic_share=0.1, dynamic=0.03)
     images.write_labels(out / "instances" / "large.png", labels, nm_per_px=2.0)
-    files.write_json(out / "segmentation.json", {"images": [{**entry, "particles": int(labels.max())}]})
+    files.write_json(out / "segmentation.json", {**record, "images": [{**entry, "particles": int(labels.max())}]})
 
 
 def own_template(ops):
@@ -625,7 +681,7 @@ def tuned_look(ops, preview):
         yield from stroke(target, area("IMAGE_EDITOR", number))
     shot("08_lines")
     invoke(ops.plot_profile)
-    yield from pause(1)
+    yield from pause(1.5)
     shot("08_profile")
     invoke(ops.show_preview)
     invoke(ops.release_light)

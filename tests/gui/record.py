@@ -5,9 +5,6 @@ import sys
 import time
 from collections import defaultdict
 
-WAITED_FOR = (
-    "nanosynth.open_scene", "nanosynth.close_scene", "nanosynth.load_references", "nanosynth.open_workspace", "nanosynth.show_preferences"
-)  # fmt: skip
 LIMIT_S = 0.05
 SHARED = 2.0
 """Processor time counts, but where other work evicts the caches the same work takes up to about twice as much."""
@@ -67,15 +64,12 @@ class Recorder:
         package.register()
 
     def report(self, path):
-        """Write a line for each, the slowest first; return those that took longer than the limit even for a shared machine.
-
-        Left out is what a user makes Blender wait for: a scene that is built in the file, a file that is read, a window that opens.
-        """
+        """Write a line for each, the slowest first; return those that took longer than the limit even for a shared machine."""
         lines, slow = [], []
         for name, calls in sorted(self.calls.items(), key=lambda item: -max(item[1])[0]):
             worked, clock = max(c[0] for c in calls), max(c[1] for c in calls)
             lines.append(f"{name:<60} {len(calls):6} calls, longest {worked * 1e3:7.1f} ms of work, {clock * 1e3:7.1f} ms on the clock")
-            if worked > LIMIT_S and not name.startswith(WAITED_FOR):
+            if worked > LIMIT_S:
                 lines[-1] += "  LONG"
                 slow += [lines[-1]] * (worked > SHARED * LIMIT_S)
         path.write_text("\n".join(lines) + "\n")
