@@ -13,8 +13,8 @@ from ..errors import NanosynthError
 RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 """Option of a path property that may begin with `//`."""
 TICK_S = 0.01
-MOMENT_S = 0.02
-"""How long a window is kept waiting by steps that are made in one go; a single step may take as much again."""
+MOMENT_S = 0.01
+"""How long a window is kept waiting by steps that are made in one go, if the last of them does not take longer."""
 
 
 class Action(bpy.types.Operator):
@@ -90,7 +90,9 @@ class Gradual(Action):
         return {"RUNNING_MODAL"}
 
     def cancel(self, context):
-        """It has ended, or Blender ends it because another file is opened."""
+        """It has ended, or Blender ends it because another file is opened; or the user has left what was asked before it began."""
+        if self.work is None:
+            return
         self.work.close()
         context.window_manager.event_timer_remove(self.timer)
         if self.alone:
