@@ -37,10 +37,11 @@ def _property(hint, spec, default):
         return bpy.props.IntProperty(default=default, min=low, max=high, **words)
     low = -_FLOAT_LIMIT if spec.low is None else spec.low
     high = _FLOAT_LIMIT if spec.high is None else spec.high
-    digits = 3 if high <= 20 or spec.high is None else 2 if high <= 1000 else 1 if high <= 100_000 else 0  # so that both ends of a range find room in a row
+    digits = 3 if high <= 20 else 2 if high <= 1000 else 1 if high <= 100_000 else 0  # so that both ends of a range find room in a row
     if hint == Range:
         return bpy.props.FloatVectorProperty(size=2, default=default, min=low, max=high, precision=digits, **words)
-    return bpy.props.FloatProperty(default=default, min=low, max=high, precision=digits, **words)
+    # A weight or a factor may be large, and is mostly small.
+    return bpy.props.FloatProperty(default=default, min=low, max=high, precision=digits if spec.unit else 3, **words)
 
 
 GROUPS: dict[type, type] = {}

@@ -57,7 +57,7 @@ class TrainNetwork(Work):
             return jobs.learn_command("train", dataset, "--out", run, "--preset", desk / "settings.toml", *validation)
 
         # At the end once more: what was painted last may be of an epoch before.
-        return jobs.perform(self, self.kind, command, run, then=lambda: _news(jobs.RUNNING[self.kind]))
+        return jobs.perform(self, self.kind, command, run, then=lambda: _news(jobs.RUNNING["train"]))
 
 
 def newest_epoch(run) -> int:
