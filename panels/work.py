@@ -235,8 +235,8 @@ class Analyse(Step):
         particle(layout, facts.get("particle"), clicking)
         plot(layout, "result")
         if facts.get("median"):
-            of = f" of the {facts['whole']} that the border does not cut" if facts.get("whole", count) < count else ""
-            note(layout, f"Median diameter {facts['median']:.4g} {facts['unit']}{of}", "BLANK1")
+            whole = facts.get("whole", count)
+            layout.label(text=("Median" if whole == count else f"{whole} whole, median") + f" {facts['median']:.4g} {facts['unit']}")
         row = layout.row()
         row.scale_y = 1.4
         row.operator("nanosynth.export_results", icon="EXPORT")
@@ -294,7 +294,7 @@ def plot(layout, what):
     """The painter's newest small plot, if there is one."""
     known = painter.Studio.plots.get(what)
     if known is not None:
-        layout.template_icon(plots.icon(what, known[0], lambda: opaque(known[1])), scale=9)
+        layout.template_icon(plots.icon(what, known[0], lambda: opaque(known[1])), scale=8.5)
 
 
 def opaque(pixels):
