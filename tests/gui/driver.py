@@ -29,6 +29,8 @@ TICK_S = 0.1
 SLOWEST_S = 200.0
 PATIENCE = float(os.environ.get("NANOSYNTH_PATIENCE", 1.0))
 """Times as long as on a machine that is free."""
+F3 = "69"
+"""The key's number on a keyboard of Xvfb's: of its name a newer xdotool makes Alt F3."""
 BUTTON = (84, 84, 84)
 """Colour of a button that can be pressed, in Blender's own theme."""
 
@@ -389,7 +391,7 @@ def selected(folder):
     shot("23_epoch_before")
     place = area("VIEW_3D")
     pointer(place.x + 200, place.y + 200)
-    invoke(bpy.ops.wm.search_menu)  # as F3 does
+    key(F3)
     yield from pause(1)
     subprocess.run(["xdotool", "type", "--delay", "80", "Show Training"], check=True)
     yield from pause(1)
