@@ -5,6 +5,9 @@ import os
 import re
 import stat
 import sys
+import threading
+import time
+import types
 from pathlib import Path
 
 import bpy
@@ -20,7 +23,7 @@ from nanosynth.learn.painting import Painter
 from nanosynth.learn.run import Run
 from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
-from nanosynth.operators import jobs, painter, pictures, preview, results, state
+from nanosynth.operators import base, jobs, painter, pictures, preview, results, state
 from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.previewer import small
 from nanosynth.synth.recipe import read_recipe
@@ -131,6 +134,31 @@ def test_references_bring_their_scale_and_lie_in_the_scene(ops, file):
     assert not home().nanosynth.references
     with pytest.raises(RuntimeError, match="b.png"):
         ops.load_references(filepath=str(file / "b.png"))
+
+
+def test_steps_are_made_for_a_moment_and_wait_for_what_is_done_aside():
+    gate, done = threading.Event(), []
+
+    def steps():
+        for number in range(50):
+            time.sleep(base.MOMENT_S / 10)
+            yield
+            done.append(number)
+        awaited = base.aside(gate.wait)
+        yield awaited
+        done.append(awaited.result())
+
+    at_work = types.SimpleNamespace(work=steps(), awaited=None)
+    calls = 0
+    while len(done) < 50:
+        before, calls = len(done), calls + 1
+        assert base.Gradual.go_on(at_work, None) == {"RUNNING_MODAL"}
+        assert len(done) - before <= 11
+    assert calls >= 5
+    assert base.Gradual.go_on(at_work, None) == {"RUNNING_MODAL"} and len(done) == 50
+    gate.set()
+    assert at_work.awaited.result(timeout=10)
+    assert base.Gradual.go_on(at_work, None) == {"FINISHED"} and done[-1] is True
 
 
 def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):
