@@ -58,6 +58,13 @@ def test_made_cancelled_and_made_again(tmp_path, wheel):
     assert value(folder) == "7" and not (folder / "former").exists() and [p.name for p in folder.parent.iterdir()] == ["training"]
 
 
+def test_the_users_settings_of_pip_hold(tmp_path, wheel, monkeypatch):
+    (tmp_path / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {tmp_path}\n", encoding="utf-8")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    environment.make(tmp_path / "training", Recorder(), requirements=["tiny==1.0"])
+    assert value(tmp_path / "training") == "7"
+
+
 def test_a_package_that_is_not_there_is_named(tmp_path):
     with pytest.raises(NanosynthError, match="could not be installed") as caught:
         environment.make(tmp_path / "e", Recorder(), requirements=[str(tmp_path / "missing-1.0-py3-none-any.whl")])
