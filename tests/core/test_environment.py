@@ -60,6 +60,7 @@ def test_made_cancelled_and_made_again(tmp_path, wheel):
 
 def test_the_users_settings_of_pip_hold(tmp_path, wheel, monkeypatch):
     (tmp_path / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {tmp_path}\n", encoding="utf-8")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)  # it would go before the file
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     environment.make(tmp_path / "training", Recorder(), requirements=["tiny==1.0"])
     assert value(tmp_path / "training") == "7"
