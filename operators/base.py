@@ -62,7 +62,7 @@ class Gradual(Action):
                 wait([awaited])
 
     def invoke(self, context, event):
-        if bpy.app.background:
+        if bpy.app.background or context.window is None:
             return self.execute(context)
         self.work = self.steps(context)
         self.timer = context.window_manager.event_timer_add(TICK_S, window=context.window)
