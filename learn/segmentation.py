@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
+from skimage.feature import hessian_matrix, hessian_matrix_eigvals
 from skimage.segmentation import expand_labels
 
 from .. import __version__
@@ -52,6 +54,9 @@ class SegmentationOptions:
     )
     outline: float = number(
         0.6, "Probability down to which the particles found grow at their outlines, as a share of the threshold. 1: no growth.", low=0.01, high=1.0
+    )
+    fill_contacts: bool = flag(
+        True, "Give the gaps between touching particles to these where the image shows no dark line there. Off: the gap of the training stays at every contact."
     )
     min_confidence: float = number(0.6, "Particles whose mean probability is below this are left out.", low=0.0, high=1.0)
     min_area: float = number(0.04, "Smaller particles are left out: share of the area of the trained median particle.", low=0.0, high=10.0)
@@ -166,7 +171,7 @@ def segment(model: Model, micrograph: Micrograph, options: SegmentationOptions |
         warnings.append("no particles were found")
     warnings += scale.doubts
 
-    labels = enlarge_labels(labels, outlined(probability, labels, options.outline * threshold, pixels.shape))
+    labels = at_image_scale(labels, probability, options.outline * threshold, pixels, pixels.shape, options.fill_contacts)
     probability = resize(probability, pixels.shape)
     if options.postprocess != "relative":
         mode = "morpholibj" if options.exact else "fast"
@@ -226,24 +231,74 @@ def _separated(model, probability, zoom, nm_per_px, threshold, options):
     return expand_labels(labels, trained.border_radius_px) if trained.border_outline else labels
 
 
-def outlined(probability: np.ndarray, labels: np.ndarray, level: float, shape) -> np.ndarray:
-    """The particles' mask in an image of another size, its outline where the probability crosses the level.
+def at_image_scale(labels, probability, level: float, pixels, shape, fill_contacts: bool = True) -> np.ndarray:
+    """Bring what was found at network scale to an image of another size.
+
+    The outlines run where the probability crosses the level. At contacts the image
+    decides whether there is a gap, see `_contacts_filled`.
 
     Parameters
     ----------
-    probability : ndarray (h, w), float32
     labels : ndarray (h, w), int32
-        What was found in it; where opening and growing changed the verdict, the labels hold.
+        The particles at network scale; where opening and growing changed the verdict of the probability, they hold.
+    probability : ndarray (h, w), float32
     level : float
+    pixels : ndarray, float32
+        The micrograph, in any size.
     shape : (H, W)
+        Of the answer.
+    fill_contacts : bool
 
     Returns
     -------
-    ndarray (H, W), bool
+    ndarray (H, W), int32
+        See `enlarge_labels`.
     """
-    agreed = np.where(labels > 0, np.maximum(probability, level + 0.25 * (1 - level)), probability)
-    agreed[(labels == 0) & (probability > level)] = 0
-    return resize(agreed, shape) > level
+    above = np.where(labels > 0, np.maximum(probability, level + CERTAIN * (1 - level)), probability) - np.float32(level)
+    above[(labels == 0) & (above > 0)] = -level
+    if fill_contacts:
+        labels, above = _contacts_filled(labels, above, resize(pixels, labels.shape))
+    return enlarge_labels(labels, resize(above, shape) > 0)
+
+
+CERTAIN = 0.25
+"""What a pixel inside a particle is above the level at least, as a share of what is left to certainty."""
+REACH = 2
+"""A pixel lies between two particles if it is at most so many network px from both, along either axis."""
+VALLEY = 0.05
+"""Curvature across a line of the grey level, smoothed over `SMOOTH` network px, above which there is a dark line: in units of the contrast per square of `SMOOTH`."""
+SMOOTH = 1.0
+BRIGHT = 0.7
+"""Grey level above which there is no substrate: share of the way from the substrate's to the particles'. A gap that is blurred has more than half."""
+LEAST_CONTRAST = 0.02
+
+
+def _contacts_filled(labels, above, image):
+    """Fill the gaps between touching particles where the image shows none.
+
+    The training leaves a gap at every contact, so that particles come apart. In a
+    micrograph there is one where a dark line parts two particles, and none where one lies
+    on the other: a pixel between them goes to the nearer one unless it lies in a valley of
+    the grey level or is about as dark as the substrate.
+    """
+    window = 2 * REACH + 1
+    none = labels.max(initial=0) + 1
+    highest = ndimage.maximum_filter(labels, window)
+    lowest = ndimage.minimum_filter(np.where(labels > 0, labels, none), window)
+    between = ndimage.binary_dilation(highest > lowest, np.ones((3, 3))) & (labels == 0)  # with both sides of a gap of three pixels
+    bare = highest == 0
+    if not between.any() or not bare.any():
+        return labels, above
+    dark = np.median(image[bare])
+    contrast = np.median(image[labels > 0]) - dark
+    if contrast < LEAST_CONTRAST:
+        return labels, above
+    curvature = hessian_matrix_eigvals(hessian_matrix(image, SMOOTH, use_gaussian_derivatives=False))[0] * (SMOOTH**2 / contrast)
+    brightness = (ndimage.gaussian_filter(image, 0.7 * SMOOTH) - dark) / contrast
+    # Signed, so that the outline runs between the pixels where the verdict changes.
+    solid = np.clip(np.minimum(VALLEY - curvature, brightness - BRIGHT) / CERTAIN, -CERTAIN, CERTAIN)
+    above = np.where(between, np.maximum(above, solid), above)
+    return np.where(between, expand_labels(labels, 2 * REACH), labels), above.astype(np.float32)
 
 
 def enlarge_labels(labels: np.ndarray, mask: np.ndarray, rows_at_once: int = 256) -> np.ndarray:

@@ -15,7 +15,7 @@ from .images import Micrograph, read_micrograph
 from .particles import measure
 from .postprocess import separate
 from .scale import resize
-from .segmentation import SegmentationOptions, enlarge_labels, outlined
+from .segmentation import SegmentationOptions, at_image_scale
 from .settings import TrainingSettings
 
 
@@ -34,6 +34,8 @@ class Stored:
     diameter_px : float
         Of the trained median particle, in network px.
     settings : TrainingSettings
+    fill_contacts : bool
+        See `SegmentationOptions`.
     """
 
     micrograph: Micrograph
@@ -41,6 +43,7 @@ class Stored:
     zoom: float
     diameter_px: float
     settings: TrainingSettings
+    fill_contacts: bool
 
     def separate(
         self,
@@ -87,7 +90,8 @@ class Stored:
         )
         if self.settings.border_outline:
             labels = expand_labels(labels, border)
-        return enlarge_labels(labels, outlined(small, labels, outline * threshold, shape))
+        filled = self.fill_contacts and share == 1  # a coarse answer has no lines between particles
+        return at_image_scale(labels, small, outline * threshold, self.micrograph.pixels, shape, filled)
 
     def measure(self, labels: np.ndarray) -> dict:
         """The particle table; see `particles.measure`."""
@@ -115,7 +119,8 @@ def open_stored(folder, entry: dict) -> Stored:
         raise NanosynthError(f"{folder / entry['files']['probability']}: not of its image's size.", "Segment the image again.")
     scale = entry["scale"]
     settings = settings_of(read_json(folder / "segmentation.json"), folder)
-    return Stored(micrograph, probability, scale["zoom"], scale["zoom"] * scale["diameter_px"], settings)
+    filled = entry.get("options", {}).get("fill_contacts", default_of(SegmentationOptions, "fill_contacts"))
+    return Stored(micrograph, probability, scale["zoom"], scale["zoom"] * scale["diameter_px"], settings, filled)
 
 
 def read_probability(path) -> np.ndarray:

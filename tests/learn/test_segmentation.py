@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import from_dict, reference
 from nanosynth.learn.images import Micrograph, read_labels, read_mask, write_grey
 from nanosynth.learn.metrics import match_instances
-from nanosynth.learn.segmentation import SegmentationOptions, enlarge_labels, output_names, segment, segment_files
+from nanosynth.learn.segmentation import SegmentationOptions, at_image_scale, enlarge_labels, output_names, segment, segment_files
 from nanosynth.reporting import Reporter
 
 FAKES = runpy.run_path(str(Path(__file__).with_name("fakes.py")))
@@ -168,6 +169,36 @@ def test_labels_are_reduced_by_sampling_centres():
     expected = np.zeros((20, 30), int)
     expected[2:10, 3:20] = 1
     np.testing.assert_array_equal(reduced, expected)
+
+
+def test_gaps_at_contacts_stay_where_the_image_shows_them():
+    rows, columns = np.mgrid[:60, :130] - 0.0
+    left, right = (np.hypot(rows - 30, columns - c) <= 20 for c in (46, 82))
+    labels = np.where(left | right, np.where(columns < 64, 1, 2), 0).astype(np.int32)
+    gap = (np.abs(columns - 64) < 2) & (left | right)
+    labels[gap] = 0
+    probability = np.where(labels > 0, 0.95, 0.02).astype(np.float32)
+    near = (np.abs(rows - 30) <= 1) & (np.abs(columns - 64) < 2)  # where both are close
+    images = {}
+    for name, between in (("overlap", 0.7), ("crevice", 0.45), ("bare", 0.1)):
+        image = np.where(left | right, 0.7, 0.1).astype(np.float32)
+        image[gap] = between
+        images[name] = ndimage.gaussian_filter(image, 0.7)
+    found = {name: at_image_scale(labels, probability, 0.5, image, labels.shape) for name, image in images.items()}
+    assert (found["overlap"][near] > 0).all() and set(np.unique(found["overlap"])) == {0, 1, 2}
+    for name in ("crevice", "bare"):
+        assert (found[name][near & (columns == 64)] == 0).all()
+    # Nothing grows but there: the free outlines and what lies off stay as they were.
+    away = np.abs(columns - 64) > 2
+    for image in found.values():
+        np.testing.assert_array_equal(image[away], labels[away])
+    kept = at_image_scale(labels, probability, 0.5, images["overlap"], labels.shape, fill_contacts=False)
+    np.testing.assert_array_equal(kept, labels)
+    twice = at_image_scale(labels, probability, 0.5, images["overlap"], (120, 260))
+    assert (twice[60, 122:138] > 0).all()
+    # Dark particles and an image without substrate: the training's verdict holds.
+    for image in (1 - images["overlap"], np.full(labels.shape, 0.5, np.float32)):
+        np.testing.assert_array_equal(at_image_scale(labels, probability, 0.5, image, labels.shape), labels)
 
 
 def test_files_and_their_record(tmp_path):
