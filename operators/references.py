@@ -82,15 +82,10 @@ class LoadReferences(Gradual):
 
 def _add(window, micrograph):
     path = micrograph.path
-    try:
-        image = bpy.data.images.load(str(path), check_existing=True)  # Blender reads it when it draws it
-    except RuntimeError as error:
-        raise NanosynthError(f"{path}: Blender cannot read it.", "Export it as PNG or TIFF.") from error
-    image.filepath = state.relative(path)
     at = next((i for i, r in enumerate(window.references) if r.path and state.absolute(r.path) == path), len(window.references))
     reference = window.references[at] if at < len(window.references) else window.references.add()
     state.describe_reference(reference, micrograph)
-    reference.image = image
+    reference.image = pictures.image_of(path)
     window.reference_index = at
 
 
