@@ -171,11 +171,14 @@ def frame(context):
 
 
 def through_camera(context, on: bool):
-    """Look through the scene's camera in the 3D views of the window, or no longer."""
+    """Look through the scene's camera in the 3D views of the window, or no longer; what it sees lies beside the sidebar."""
     for area in context.window.screen.areas:
         view = area.spaces.active.region_3d if area.type == "VIEW_3D" else None
         if view and (view.view_perspective == "CAMERA") != on:
             view.view_perspective = "CAMERA" if on else "ORTHO"
+        if view and on:
+            width = {region.type: region.width for region in area.regions}
+            view.view_camera_zoom, view.view_camera_offset = 0.0, (width["UI"] / width["WINDOW"] / 2, 0.0)  # in widths of the region
 
 
 def set_opacity(opacity: float):
