@@ -25,6 +25,7 @@ from .pictures import overlay, size_histogram
 from .postprocess import PAPER, raster_order, separate, separate_as_paper
 from .prediction import Model, predict_probability
 from .scale import POOR_FIT, Scale, assess, resize, scale_of_diameter, scale_of_nm, search_scale, zoomed
+from .settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class SegmentationOptions:
         high=1.0,
     )
     dynamic: float = number(0.03, "Or by no more than this share of the trained median diameter.", low=0.0, high=10.0)
+    join: float = number(
+        0.85, "Neighbours are one particle all the same if the mean probability along their common border is above this. 1: never.", low=0.0, high=1.0
+    )
     dynamic_nm: float = number(0.0, "The latter as a length. 0: use the share.", unit="nm", low=0.0, high=1e6)
     postprocess: str = text(
         "relative",
@@ -223,12 +227,18 @@ def _separated(model, probability, zoom, nm_per_px, threshold, options):
         min_area_px=min_area_px,
         dynamic_px=dynamic_px,
         dynamic_share=options.dynamic_share,
+        join=joining(trained, options.join),
         grow_px=trained.border_radius_px,
         outline=options.outline * threshold,
         confidence=options.min_confidence,
     )
     # The training label took the same width from the free edges.
     return expand_labels(labels, trained.border_radius_px) if trained.border_outline else labels
+
+
+def joining(trained: TrainingSettings, join: float) -> float:
+    """The option `join` for a network: one that was not taught to leave gaps at contacts tells nothing by having none."""
+    return join if trained.border_radius_px > 0 else 1.0
 
 
 def at_image_scale(labels, probability, level: float, pixels, shape, fill_contacts: bool = True) -> np.ndarray:

@@ -15,7 +15,7 @@ from .images import Micrograph, read_micrograph
 from .particles import measure
 from .postprocess import separate
 from .scale import resize
-from .segmentation import SegmentationOptions, at_image_scale
+from .segmentation import SegmentationOptions, at_image_scale, joining
 from .settings import TrainingSettings
 
 
@@ -35,7 +35,7 @@ class Stored:
         Of the trained median particle, in network px.
     settings : TrainingSettings
     fill_contacts : bool
-        See `SegmentationOptions`.
+        Whether the gaps at contacts were filled; see `SegmentationOptions`.
     """
 
     micrograph: Micrograph
@@ -52,6 +52,7 @@ class Stored:
         min_area: float,
         dynamic_share: float,
         dynamic: float,
+        join: float = default_of(SegmentationOptions, "join"),
         outline: float = default_of(SegmentationOptions, "outline"),
         min_confidence: float = default_of(SegmentationOptions, "min_confidence"),
         longest_px: int | None = None,
@@ -60,7 +61,7 @@ class Stored:
 
         Parameters
         ----------
-        threshold, min_area, dynamic_share, dynamic, outline, min_confidence : float
+        threshold, min_area, dynamic_share, dynamic, join, outline, min_confidence : float
             See `SegmentationOptions`. A threshold of 0 is the training's.
         longest_px : int, optional
             Work and answer in an image with this longest side at most: fast, and coarse.
@@ -84,6 +85,7 @@ class Stored:
             min_area_px=min_area * np.pi / 4 * median**2,
             dynamic_px=dynamic * median,
             dynamic_share=dynamic_share,
+            join=joining(self.settings, join),
             grow_px=border,
             outline=outline * threshold,
             confidence=min_confidence,
@@ -119,8 +121,8 @@ def open_stored(folder, entry: dict) -> Stored:
         raise NanosynthError(f"{folder / entry['files']['probability']}: not of its image's size.", "Segment the image again.")
     scale = entry["scale"]
     settings = settings_of(read_json(folder / "segmentation.json"), folder)
-    filled = entry.get("options", {}).get("fill_contacts", default_of(SegmentationOptions, "fill_contacts"))
-    return Stored(micrograph, probability, scale["zoom"], scale["zoom"] * scale["diameter_px"], settings, filled)
+    options = from_dict(SegmentationOptions, entry.get("options", {}))
+    return Stored(micrograph, probability, scale["zoom"], scale["zoom"] * scale["diameter_px"], settings, options.fill_contacts)
 
 
 def read_probability(path) -> np.ndarray:

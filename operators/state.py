@@ -22,7 +22,7 @@ from ..learn.settings import PRESETS as TRAINING_PRESETS
 from ..synth.recipe import Recipe
 from .base import RELATIVE
 
-TUNED = ("threshold", "outline", "min_confidence", "min_area", "dynamic_share", "dynamic")
+TUNED = ("threshold", "outline", "min_confidence", "min_area", "dynamic_share", "dynamic", "join")
 """The options of segmenting that can be changed afterwards, on the stored probability."""
 FOLDERS = {"dataset": "//nanosynth/dataset", "run": "//nanosynth/run", "result": "//nanosynth/result"}
 
@@ -55,12 +55,11 @@ def _shares(name):
     default = default_of(SegmentationOptions, name)
     if name == "threshold":
         default = 0.5  # the declaration's 0 means the training's own
-    soft = {"threshold": 1.0, "outline": 1.0, "min_confidence": 1.0, "min_area": 1.0, "dynamic_share": 1.0, "dynamic": 0.3}[name]
     return bpy.props.FloatProperty(
         default=default,
         min=spec.low,
         max=spec.high,
-        soft_max=soft,
+        soft_max=0.3 if name == "dynamic" else 1.0,
         precision=3,
         description=spec.doc.replace(" 0: the threshold of the training.", ""),
         update=_tuning_changed,
@@ -186,6 +185,7 @@ class Window(bpy.types.PropertyGroup):
     min_area: _shares("min_area")
     dynamic_share: _shares("dynamic_share")
     dynamic: _shares("dynamic")
+    join: _shares("join")
 
 
 CLASSES = (Reference, Window)

@@ -308,7 +308,7 @@ def result(file):
     write_labels(out / "instances" / "real.png", (probability > 0.5).astype(np.int32))
     entry = {
         "name": "real", "image": str(file / "real.png"), "particles": 1, "nm_per_px": 2.0, "nm_per_px_source": "test", "banner_px": 0,
-        "scale": {"zoom": 0.8, "diameter_px": 60.0}, "warnings": [], "options": {"threshold": 0.45, "min_area": 0.07},
+        "scale": {"zoom": 0.8, "diameter_px": 60.0}, "warnings": [], "options": {"threshold": 0.45, "min_area": 0.07, "join": 1.0},
         "files": {"probability": "probability/real.png", "instances": "instances/real.png"},
     }  # fmt: skip
     write_json(out / "segmentation.json", {"training": {"settings": to_dict(read_settings("compact"))}, "images": [entry]})

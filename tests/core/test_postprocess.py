@@ -221,3 +221,23 @@ def test_particles_grow_to_the_outline_and_keep_apart():
     assert separate(faint, threshold=0.5, outline=0.3).max() == 2
     assert separate(faint, threshold=0.5, outline=0.3, confidence=0.6).max() == 1
     np.testing.assert_array_equal(separate(probability, threshold=0.6, outline=0.6), separate(probability, threshold=0.6))
+
+
+def test_neighbours_without_a_border_between_them_are_joined():
+    separate = postprocess.separate
+    rows, columns = np.mgrid[:40, :200] - 0.0
+    rod = np.abs(rows - 20) <= 9 - 3 * np.exp(-(((columns - 60) / 12) ** 2))  # with a waist that is no border
+    pair = np.abs(rows - 20) <= 9 - 3 * np.exp(-(((columns - 140) / 12) ** 2))
+    mask = np.where(columns < 100, rod, pair) & (np.abs(columns - 100) > 2) & (columns > 5) & (columns < 195)
+    probability = np.where(mask, 0.97, 0.02)
+    probability[mask & (np.abs(columns - 140) < 3)] = 0.7
+    apart = separate(probability)
+    assert apart.max() == 4
+    found = separate(probability, join=0.85)
+    assert found.max() == 3 and found[20, 30] == found[20, 90] != 0
+    assert len({found[20, 30], found[20, 110], found[20, 180]}) == 3
+    np.testing.assert_array_equal(found > 0, apart > 0)
+    assert separate(probability, join=0.6).max() == 2
+    np.testing.assert_array_equal(separate(probability, join=1.0), apart)
+    np.testing.assert_array_equal(postprocess.joined(np.zeros((4, 5), np.int32), np.ones((4, 5)), 0.5), 0)
+    np.testing.assert_array_equal(postprocess.joined(np.array([[1, 2, 3]]), np.array([[0.9, 0.9, 0.2]]), 0.5), [[1, 1, 2]])
