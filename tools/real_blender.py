@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import build
 import env
+
+import build
 
 ROOT = env.ROOT
 PACKAGES = (
