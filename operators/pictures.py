@@ -83,9 +83,9 @@ def editors(context) -> list[bpy.types.Area]:
 
 
 class Fitted:
-    """The size of the picture that each image editor was last fitted to, by the editor's address."""
+    """The size of the picture that each image editor was last fitted to, by the editor's address; from Blender 5 on for each image."""
 
-    sizes: dict[int, tuple[int, int]] = {}
+    sizes: dict[tuple[int, str], tuple[int, int]] = {}
 
 
 def show(context, image: bpy.types.Image, place: str, size: tuple[int, int] | None = None):
@@ -108,9 +108,11 @@ def show(context, image: bpy.types.Image, place: str, size: tuple[int, int] | No
     area = areas[0 if place == "reference" else -1]
     space = area.spaces.active
     size = tuple(size or image.size)
-    fresh = space.image is None or Fitted.sizes.get(area.as_pointer()) != size
-    Fitted.sizes[area.as_pointer()] = size
-    space.image = image
+    view = area.as_pointer(), image.name if bpy.app.version >= (5, 0, 0) else ""
+    fresh = space.image is None or Fitted.sizes.get(view) != size
+    Fitted.sizes[view] = size
+    if space.image != image:  # set again after an undo, Blender 5.2 shows it from close by
+        space.image = image
     area.tag_redraw()
     if fresh:
         # Once Blender has drawn it: fitted at once, it would be read here.

@@ -464,6 +464,7 @@ def analysed(folder):
     yield from until(lambda: abs(home().nanosynth.threshold - 0.45) < 1e-5, "undo", 20)
     yield from until(painted("result"), "the answer after undo")
     assert results.Shown.request["values"]["threshold"] == home().nanosynth.threshold
+    assert area("IMAGE_EDITOR", 1).spaces.active.zoom[0] < 0.5, "undo has changed the view"
     invoke(ops.click_particles)
     yield from pause(0.5)
     place = area("IMAGE_EDITOR", 1)
