@@ -22,9 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import env
-
 import build
+import env
 
 ROOT = env.ROOT
 PACKAGES = (
