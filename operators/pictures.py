@@ -46,6 +46,12 @@ def packed(name: str, data: bytes) -> bpy.types.Image:
     return image
 
 
+def array_of(image: bpy.types.Image) -> np.ndarray:
+    """The pixels of an image that `show_array` made: uint8 (H, W) or (H, W, 3), row 0 at the top."""
+    with Image.open(io.BytesIO(image.packed_file.data)) as file:  # reading Blender's own takes a tenth of a second at 2048 px
+        return np.asarray(file)
+
+
 def show_file(context, name: str, path):
     """Show a file in an image datablock of this name, below the reference; a second call shows another file in its place."""
     from . import state

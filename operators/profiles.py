@@ -40,10 +40,9 @@ def grey_of(scene, target: str) -> tuple[np.ndarray, float, str]:
         reference = lines.chosen_reference(scene)
         return _read(*_file_of(scene)), reference.nm_per_px, reference.name
     image = bpy.data.images[preview.IMAGE]
-    values = np.empty(len(image.pixels), np.float32)
-    image.pixels.foreach_get(values)
-    grey = values.reshape(image.size[1], image.size[0], -1)[::-1, :, 0]
-    return grey, image.get("nm_per_px", 0.0), "preview"
+    pixels = pictures.array_of(image)
+    grey = pixels if pixels.ndim == 2 else pixels[..., 0]
+    return grey / np.float32(255), image.get("nm_per_px", 0.0), "preview"
 
 
 def curves_of(scene):

@@ -189,6 +189,8 @@ def test_profiles_are_plotted_together(ops, picture, file):
     with pytest.raises(RuntimeError, match="no image to draw a line over"):
         ops.draw_line(target="preview", start=(1, 1), end=(5, 5))
     image = pictures.show_array(preview.IMAGE, np.tile(np.linspace(0, 255, 50).astype(np.uint8), (40, 1)))
+    uneven = np.random.default_rng(0).integers(0, 255, (30, 20), dtype=np.uint8)
+    np.testing.assert_array_equal(pictures.array_of(pictures.show_array("uneven", uneven)), uneven)
     image["nm_per_px"] = 4.0
     home().nanosynth.references[0].nm_per_px = 2.0
     ops.draw_line(target="reference", start=(80, 80), end=(220, 80))
