@@ -342,6 +342,8 @@ def attach(context, kinds=tuple(KINDS)) -> bool:
             RUNNING[kind] = Followed(kind, out, follow)
             RUNNING[kind].listen()
             found = True
+    if found and not bpy.app.background:
+        bpy.app.timers.register(redraw, first_interval=0.3)  # Blender lays out a panel that has grown when it is drawn again
     return found
 
 

@@ -141,7 +141,7 @@ class SetScale(Action):
     bl_options = {"REGISTER", "UNDO"}
 
     length_nm: bpy.props.FloatProperty(
-        name="Length (nm)", description="What the line stands for; 1 µm is 1000 nm [nm]", default=100.0, min=1e-3, max=1e9, precision=4
+        name="Length (nm)", description="What the line stands for; 1 µm is 1000 nm [nm]", default=0.0, min=0.0, max=1e9, precision=4
     )
 
     @classmethod
@@ -157,11 +157,15 @@ class SetScale(Action):
 
     def draw(self, context):
         self.layout.label(text=f"The yellow line is {_scale_px(state.home(context)):.4g} px long.")
+        self.layout.label(text="Type the length that is printed beside the scale bar:")
+        self.layout.activate_init = True  # so that it can be typed at once
         self.layout.prop(self, "length_nm")
 
     def act(self, context):
         scene = state.home(context)
         reference, length_px = lines.chosen_reference(scene), _scale_px(scene)
+        if not self.length_nm:
+            raise NanosynthError("The length of the scale bar was not told.", "Type the number that is printed beside it.")
         reference.nm_per_px = canonical(self.length_nm / length_px)
         reference.scale_source = f"line drawn by the user, {length_px:.4g} px for {self.length_nm:g} nm"
         jobs.redraw()

@@ -60,6 +60,7 @@ class SegmentImages(Work):
                 with quiet():
                     found.nanosynth.shown_result, found.nanosynth.pick = 0, (-1, -1)
                     set_back(found)
+                show_micrograph(bpy.context, found)
                 refresh(bpy.context, found)
 
         return jobs.perform(
@@ -167,10 +168,22 @@ def refresh(context, scene, *, longest_px: int | None = None, show: bool = True)
     painter.ask(context, request, then, show)
 
 
+def reference_of(scene, entry):
+    """The loaded micrograph that a result is of, or None."""
+    return next((r for r in scene.nanosynth.references if r.image and str(state.absolute(r.path)) == entry["image"]), None)
+
+
+def show_micrograph(context, scene):
+    """The micrograph of the shown result in the upper image editor, where the pictures of epochs may have been."""
+    reference = reference_of(scene, entry_of(scene))
+    if reference is not None:
+        pictures.show(context, reference.image, "reference", reference.size)
+
+
 def lay_over(scene, entry):
     """The picture of a result over its micrograph in the 3D view."""
     image = bpy.data.images.get(painter.IMAGES["result"][0])
-    reference = next((r for r in scene.nanosynth.references if r.image and str(state.absolute(r.path)) == entry["image"]), None)
+    reference = reference_of(scene, entry)
     if image is not None and reference is not None:
         over = None if scene.nanosynth.shown == "histogram" else image  # which is no picture of the micrograph
         pictures.lay_out(scene, reference, over, entry["nm_per_px"] or 0.0, 1.0)
@@ -214,6 +227,7 @@ class ShowResult(Action):
             window.shown = self.kind or window.shown
             window.pick = (-1, -1)
             set_back(scene)
+        show_micrograph(context, scene)
         refresh(context, scene)
 
 

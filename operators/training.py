@@ -230,7 +230,7 @@ class SelectEpoch(Action):
             raise NanosynthError(f"There is no score {self.best}.", f"Use {' or '.join(SCORES)}.")
         chosen = run.select(best=self.best) if self.best else run.select(epoch=self.epoch or epoch_of(scene))
         look_at(scene, chosen["epoch"])
-        scene.nanosynth.model = scene.nanosynth.run
+        scene.nanosynth.model = ""  # the network of this project, whose making the report tells
         if painter.shown(context, painter.IMAGES["epoch"][0]):
             show_epoch(context, scene)
         self.report({"INFO"}, f"Epoch {chosen['epoch']} is in use")

@@ -59,6 +59,8 @@ def _environment(layout) -> str:
     layout.operator("nanosynth.show_preferences", text="Preferences", icon="PREFERENCES")
     if python is not None:
         return f"{python}: there is no such Python. Name another in the preferences, or create one."
+    if not bpy.app.online_access:
+        return "No training environment yet. Allow online access in the preferences, under System, and create one, or name its Python."
     return "No training environment yet. Create one, or name its Python in the preferences."
 
 

@@ -166,6 +166,9 @@ def picture(file):
 def test_the_scale_is_read_off_a_line(ops, picture):
     assert not ops.set_scale.poll()
     assert ops.draw_line(target="scale", start=(40, 182), end=(140, 182)) == {"FINISHED"}
+    with pytest.raises(RuntimeError, match="length of the scale bar was not told"):
+        ops.set_scale()
+    assert home().nanosynth.references[0].nm_per_px == 0
     assert ops.set_scale(length_nm=250) == {"FINISHED"}
     (reference,) = home().nanosynth.references
     assert reference.nm_per_px == pytest.approx(2.5) and reference.scale_source == "line drawn by the user, 100 px for 250 nm"
