@@ -124,14 +124,12 @@ def result(file):
     write_grey(file / "real.png", np.where(discs, 180, 10).astype(np.uint8), nm_per_px=2.0)
     write_grey(out / "probability" / "real.png", np.where(discs, 230, 12).astype(np.uint8))
     write_labels(out / "instances" / "real.png", discs.astype(np.int32))
-    write_json(file / "model" / "model.json", {"format": 1, "settings": to_dict(read_settings("compact"))})
     entry = {
         "name": "real", "image": str(file / "real.png"), "particles": 1, "nm_per_px": 2.0, "nm_per_px_source": "test", "banner_px": 0,
         "scale": {"zoom": 0.8, "diameter_px": 60.0}, "warnings": [], "files": {"probability": "probability/real.png", "instances": "instances/real.png"},
     }  # fmt: skip
-    write_json(out / "segmentation.json", {"images": [entry]})
+    write_json(out / "segmentation.json", {"training": {"settings": to_dict(read_settings("compact"))}, "images": [entry]})
     bpy.ops.nanosynth.load_references(filepath=str(file / "real.png"))
-    state.home(bpy.context).nanosynth.model = "//model"
     return out
 
 
