@@ -153,11 +153,11 @@ class SetScale(Action):
         return True
 
     def invoke(self, context, event):
-        return context.window_manager.invoke_props_dialog(self, width=320)
+        return context.window_manager.invoke_props_dialog(self, width=400)
 
     def draw(self, context):
         self.layout.label(text=f"The yellow line is {_scale_px(state.home(context)):.4g} px long.")
-        self.layout.label(text="Type the length that is printed beside the scale bar:")
+        self.layout.label(text="Type the length printed beside the bar, in nm (1 µm is 1000 nm):")
         self.layout.activate_init = True  # so that it can be typed at once
         self.layout.prop(self, "length_nm")
 
