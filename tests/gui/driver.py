@@ -553,8 +553,9 @@ def moved(folder):
     yield from pause(2)
     for reference in home().nanosynth.references:
         assert state.absolute(reference.path).is_relative_to(elsewhere) and min(reference.image.size) > 0, reference.path
-    for name in ("dataset", "run", "result", "model"):
+    for name in ("dataset", "run", "result"):
         assert state.place(home(), name).is_relative_to(elsewhere) and state.place(home(), name).is_dir(), name
+    assert state.model_of(home()) == state.place(home(), "run")
     yield from alone("analyse")
     invoke(bpy.ops.nanosynth.show_result)
     yield from until(painted("result"), "the picture of the result")

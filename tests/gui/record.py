@@ -66,7 +66,8 @@ class Recorder:
     def report(self, path):
         """Write a line for each, the slowest first; return those that took longer than the limit even for a shared machine."""
         lines, slow = [], []
-        for name, calls in sorted(self.calls.items(), key=lambda item: -max(item[1])[0]):
+        called = {name: calls for name, calls in self.calls.items() if calls}
+        for name, calls in sorted(called.items(), key=lambda item: -max(item[1])[0]):
             worked, clock = max(c[0] for c in calls), max(c[1] for c in calls)
             lines.append(f"{name:<60} {len(calls):6} calls, longest {worked * 1e3:7.1f} ms of work, {clock * 1e3:7.1f} ms on the clock")
             if worked > LIMIT_S:
