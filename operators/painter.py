@@ -90,7 +90,8 @@ def ask(context, request: dict, then=None, show: bool = True):
     Studio.number += 1
     Studio.asked[what] = Studio.number
     Studio.then[what] = (then, show)
-    Studio.child.send(number=Studio.number, **request)
+    room = pictures.room(context, IMAGES[what][1]) if what in IMAGES else None
+    Studio.child.send(number=Studio.number, **request, **({"room": room} if room else {}))
     if not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=TICK_S, persistent=True)
 
