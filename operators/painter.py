@@ -87,6 +87,7 @@ def ask(context, request: dict, then=None, show: bool = True):
         return
     if Studio.child is None:
         _hire()
+    show |= what in Studio.asked and Studio.then[what][1]  # as a request was meant to that this one takes the place of
     Studio.number += 1
     Studio.asked[what] = Studio.number
     Studio.then[what] = (then, show)

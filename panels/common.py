@@ -108,6 +108,8 @@ def field(layout, group, name: str, label: str, hint=None):
 def work(layout, scene, kind: str, button: str, text: str, reason: str = "", icon: str = "PLAY"):
     """The main button of a step while nothing runs; else progress and Cancel, and how the last job ended.
 
+    What comes of it is drawn below: it grows meanwhile, and Blender mistakes a new row for the bar under the mouse above it.
+
     Parameters
     ----------
     reason : str

@@ -36,6 +36,9 @@ class Generate(Step):
         column.prop(window, "workers")
         column.prop(window, "device")
         made = state.made_pairs(state.place(scene, "dataset"))
+        reason = perhaps(state.recipe_of, scene) or perhaps(state.absolute, window.dataset, "data set")
+        text = "Generate" if not made else "Go On" if made < recipe.count else "Check Data Set"
+        work(layout, scene, "generate", "nanosynth.generate_dataset", text, reason)
         if made:
             row = layout.row(align=True)
             row.label(text=f"{made} of {recipe.count} pairs are finished", icon="CHECKMARK" if made >= recipe.count else "INFO")
@@ -45,9 +48,6 @@ class Generate(Step):
             row = layout.row(align=True)
             for path in job.recent:
                 row.template_icon(plots.thumbnail(path), scale=3.2)
-        reason = perhaps(state.recipe_of, scene) or perhaps(state.absolute, window.dataset, "data set")
-        text = "Generate" if not made else "Go On" if made < recipe.count else "Check Data Set"
-        work(layout, scene, "generate", "nanosynth.generate_dataset", text, reason)
 
 
 def equipped() -> bool:
@@ -100,15 +100,15 @@ class Train(Step):
         if window.validate and not window.references:
             note(layout, "Load references to see after each epoch what the network makes of them.", "INFO")
         lines = state.history(run)
+        reason = _environment(layout) or ("" if state.made_pairs(state.place(scene, "dataset")) else "Generate a data set first.")
+        work(layout, scene, "train", "nanosynth.train_network", "Go On" if lines else "Train", reason)
         if lines:
             last = lines[-1]
             score = f", F1 {last['f1']:.3f}" if last.get("f1") is not None else ""
             row = layout.row(align=True)
-            row.label(text=f"{last['epoch']} epochs, loss {last['loss']:.4f}{score}", icon="CHECKMARK")
+            row.label(text=f"{last['epoch']} epochs, loss {last['loss']:.4f}{score}", icon="CHECKMARK" if state.trained(run) else "INFO")
             row.operator("nanosynth.show_training", text="", icon="HIDE_OFF")
             plot(layout, "training")
-        reason = _environment(layout) or ("" if state.made_pairs(state.place(scene, "dataset")) else "Generate a data set first.")
-        work(layout, scene, "train", "nanosynth.train_network", "Go On" if lines else "Train", reason)
 
 
 class Select(Step):
@@ -140,7 +140,8 @@ class Select(Step):
         column = layout.column(align=True)
         column.label(text=f"Loss {line['loss']:.4f}")
         if line.get("f1") is not None:
-            column.label(text=f"F1 of the pixels {line['f1']:.3f}, of the particles {line['instance_f1']:.3f}")
+            column.label(text=f"F1 of the pixels {line['f1']:.3f}")
+            column.label(text=f"F1 of the particles {line['instance_f1']:.3f}")
         if favourites:
             row = layout.row(align=True)
             row.label(text="Favourites")

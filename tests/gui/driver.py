@@ -55,7 +55,7 @@ def seen(of):
 
 
 def pause(seconds):
-    end = time.monotonic() + seconds * min(PATIENCE, 5)
+    end = time.monotonic() + seconds * min(PATIENCE, 2)
     while time.monotonic() < end:
         yield
 
@@ -119,12 +119,12 @@ def invoke(operator, kind="VIEW_3D", **values):
 
 def main_buttons():
     """The places of the large buttons in the sidebar that can be pressed, from the top."""
-    return buttons((23, 32), 0.4)
+    return buttons((23, 32), 0.3)
 
 
 def plain_buttons():
     """The places of the buttons of usual height that take a whole row of the sidebar, or two of which do."""
-    return buttons((17, 22), 0.6)
+    return buttons((17, 22), 0.5)
 
 
 def buttons(heights, share):
@@ -441,6 +441,7 @@ def trained(folder):
     yield from press(lambda: jobs.running("train"), "training")
     yield from until(lambda: "training" in painter.Studio.plots or ended("train")(), "the picture of its first epoch")
     assert jobs.running("train"), jobs.RUNNING["train"].error
+    assert painter.shown(bpy.context, painter.IMAGES["training"][0]), "the picture of the training is not in the editor"
     yield from pause(0.5)
     shot("20_training")
     yield from cancel("train")
