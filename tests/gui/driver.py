@@ -253,7 +253,6 @@ def dropped(folder):
     yield from until(lambda: home().nanosynth_recipe.name == "tiny", "the dropped recipe", 20)
     yield from alone("references")
     shot("03_references_empty")
-    bpy.context.preferences.view.filebrowser_display_type = "SCREEN"
     yield from press(lambda: window().screen.areas[0].type == "FILE_BROWSER", "the file browser")
     yield from pause(1)
     shot("04_file_browser")
@@ -276,7 +275,8 @@ def browsed(folder, name=""):
     """A folder, or a file in it, chosen in the file browser that is open."""
     browser = window().screen.areas[0]
     browser.spaces.active.params.directory = os.fsencode(f"{folder}/")
-    browser.spaces.active.params.filename = name
+    if name:
+        browser.spaces.active.params.filename = name
     with bpy.context.temp_override(window=window(), area=browser, region=region("WINDOW", browser)):
         bpy.ops.file.execute()
 
@@ -391,8 +391,10 @@ def first_usable(preview):
         yield from until(preview.Live.finished, "its last picture")
     yield from pause(0.5)
     shot("08_preview_preset")
+    asked = preview.Live.number
     state.put_recipe(scene, tiny)
-    yield from until(preview.Live.finished, "the preview")
+    yield from until(lambda: preview.Live.number > asked and preview.Live.finished(), "the preview as before")
+    yield from pause(0.5)
 
 
 def generated(folder):
@@ -610,7 +612,7 @@ def taken_away(folder):
     """Export and Write Report, by their buttons."""
     jobs, browser = module("operators.jobs"), lambda: window().screen.areas[0].type == "FILE_BROWSER"
     assert mark("analyse") == "RADIOBUT_ON"
-    (folder / "taken").mkdir()
+    (folder / "taken").mkdir(exist_ok=True)
     yield from wheel(5)
     yield from press(browser, "the folder of the export")
     browsed(folder / "taken")
@@ -931,6 +933,7 @@ def alone(step):
 def main():
     preferences = bpy.context.preferences
     preferences.view.show_splash = False
+    preferences.view.filebrowser_display_type = "SCREEN"
     preferences.view.ui_scale = 1.0
     preferences.system.viewport_aa = "OFF"  # without a graphics card the 3D view would be drawn eight times after each change
     assert NAME in preferences.addons, "the extension is not installed"
