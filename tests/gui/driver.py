@@ -625,9 +625,7 @@ def taken_away(folder):
     yield from press(browser, "the file of the report", last=True, among=plain_buttons)
     browsed(folder, "report.html")
     yield from until(lambda: jobs.running("report"), "the report", 20)
-    yield from pause(1)
-    yield from wheel(5)
-    shot("37_reporting")
+    yield from wheel(5, 0.2)  # it takes but a few seconds
     yield from cancel("report")
     yield from wheel(5)
     shot("37_reporting_cancelled")
@@ -638,6 +636,8 @@ def taken_away(folder):
     yield from press(browser, "the file of the report", last=True, among=plain_buttons)
     browsed(folder, "report.html")
     yield from until(lambda: jobs.running("report"), "the report", 20)
+    yield from wheel(5, 0.2)
+    shot("37_reporting")
     yield from until(ended("report"), "the report")
     well("report")
     yield from pause(1)
@@ -724,11 +724,11 @@ def moved(folder):
 PARTS = (begun, at_once, dropped, tuned, matched, generated, trained, selected, segmented, analysed, drawn, moved, environment)
 
 
-def wheel(button):
-    """Turn the mouse wheel over the sidebar, to its end (5) or its beginning (4)."""
+def wheel(button, rest=1.0):
+    """Turn the mouse wheel over the sidebar, to its end (5) or its beginning (4), and let it rest."""
     side = sidebar()
     pointer(side.x + side.width / 2, side.y + side.height / 2, "click", "--repeat", "30", "--delay", "20", str(button))
-    yield from pause(1)
+    yield from pause(rest)
 
 
 def drop(*paths, name=None):
