@@ -270,7 +270,7 @@ class Analyse(Step):
             report = Path(bpy.path.abspath(window.reported))
             if window.reported and report.is_file():
                 row = layout.row(align=True)
-                row.label(text=f"{report.name} is written", icon="CHECKMARK")
+                row.label(text=report.name, icon="CHECKMARK")
                 row.operator("wm.path_open", text="Open", icon="URL").filepath = str(report)
             ending(layout, job, "No report was written.")
 

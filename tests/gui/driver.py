@@ -253,12 +253,12 @@ def dropped(folder):
     yield from until(lambda: home().nanosynth_recipe.name == "tiny", "the dropped recipe", 20)
     yield from alone("references")
     shot("03_references_empty")
-    yield from press(lambda: window().screen.areas[0].type == "FILE_BROWSER", "the file browser")
+    yield from press(browser, "the file browser")
     yield from pause(1)
     shot("04_file_browser")
     key("Escape")
     yield from until(lambda: window().screen.areas[0].type != "FILE_BROWSER", "the way back", 20)
-    yield from press(lambda: window().screen.areas[0].type == "FILE_BROWSER", "the file browser")
+    yield from press(browser, "the file browser")
     browsed(folder, "real.png")
     yield from until(lambda: len(home().nanosynth.references) == 1, "the chosen micrograph", 20)
     invoke(bpy.ops.nanosynth.remove_reference)
@@ -536,6 +536,7 @@ def segmented(folder):
         shot(f"31_stepped_{number}")
         assert results.Shown.request["name"] == name
         assert area("IMAGE_EDITOR").spaces.active.image.name.startswith(name), "the micrograph stands above its result"
+    yield from reported(folder)
 
 
 def analysed(folder):
@@ -605,12 +606,15 @@ def analysed(folder):
     yield from until(painted("result"), "the answer")
     yield from pause(0.6)
     shot("35_opacity")
-    yield from taken_away(folder)
+    yield from exported(folder)
 
 
-def taken_away(folder):
-    """Export and Write Report, by their buttons."""
-    jobs, browser = module("operators.jobs"), lambda: window().screen.areas[0].type == "FILE_BROWSER"
+def browser():
+    return window().screen.areas[0].type == "FILE_BROWSER"
+
+
+def exported(folder):
+    """Export, by its button."""
     assert mark("analyse") == "RADIOBUT_ON"
     (folder / "taken").mkdir(exist_ok=True)
     yield from wheel(5)
@@ -622,6 +626,13 @@ def taken_away(folder):
     yield from wheel(5)
     shot("36_exported")
     assert mark("analyse") == "CHECKMARK"
+    yield from wheel(4)
+
+
+def reported(folder):
+    """Write Report, by its button: cancelled, and written."""
+    jobs = module("operators.jobs")
+    yield from wheel(5)
     yield from press(browser, "the file of the report", last=True, among=plain_buttons)
     browsed(folder, "report.html")
     yield from until(lambda: jobs.running("report"), "the report", 20)
@@ -643,7 +654,7 @@ def taken_away(folder):
     yield from pause(1)
     yield from wheel(5)
     shot("38_reported")
-    assert (folder / "report.html").is_file() and home().nanosynth.reported == "//report.html"
+    assert (folder / "report.html").is_file() and home().nanosynth.reported == "//report.html" and mark("analyse") == "CHECKMARK"
     yield from wheel(4)
 
 
