@@ -63,7 +63,7 @@ class CheckEnvironment(_EnvironmentJob):
                 raise NanosynthError(" ".join(p["message"] for p in findings["problems"]), findings["problems"][0]["remedy"])
 
         answer = self.perform(lambda desk: jobs.learn_command("doctor"), then)
-        if self.wait:
+        if self.wait and answer == {"FINISHED"}:
             self.report({"INFO"}, "; ".join(summary(jobs.RUNNING["environment"].result)))
         return answer
 
