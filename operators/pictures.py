@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 from PIL import Image
 
+from ..errors import NanosynthError
 from ..synth.recipe import NM_PER_UNIT
 
 PREFIX = "Nanosynth"
@@ -56,12 +57,16 @@ def show_file(context, name: str, path):
     """Show a file in an image datablock of this name, below the reference; a second call shows another file in its place."""
     from . import state
 
+    try:
+        with Image.open(path) as file:  # which does not read the picture, as Blender would for its size
+            size = file.size
+    except OSError as error:
+        raise NanosynthError(f"{path}: missing or damaged.", "Make it again.") from error
     image = bpy.data.images.get(name) or bpy.data.images.new(name, 8, 8, alpha=False)
     image.source = "FILE"
     image.filepath = state.relative(Path(path))
     image.reload()
-    with Image.open(path) as file:  # which does not read the picture, as Blender would for its size
-        show(context, image, "result", file.size)
+    show(context, image, "result", size)
 
 
 def image_of(path: Path) -> bpy.types.Image:
