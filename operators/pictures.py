@@ -49,8 +49,12 @@ def packed(name: str, data: bytes) -> bpy.types.Image:
 
 def array_of(image: bpy.types.Image) -> np.ndarray:
     """The pixels of an image that `show_array` made: uint8 (H, W) or (H, W, 3), row 0 at the top."""
-    with Image.open(io.BytesIO(image.packed_file.data)) as file:  # reading Blender's own takes a tenth of a second at 2048 px
-        return np.asarray(file)
+    source = io.BytesIO(image.packed_file.data) if image.packed_file else bpy.path.abspath(image.filepath)  # of an unpacked one
+    try:
+        with Image.open(source) as file:  # reading Blender's own takes a tenth of a second at 2048 px
+            return np.asarray(file)
+    except OSError as error:
+        raise NanosynthError(f"The image {image.name} has lost its picture.", "Make it again.") from error
 
 
 def show_file(context, name: str, path):

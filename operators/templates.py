@@ -114,7 +114,7 @@ class RemoveTemplate(Action):
         scene = state.home(context)
         index = scene.nanosynth.template_index if self.index < 0 else self.index
         templates = scene.nanosynth_recipe.templates
-        if index >= len(templates):
+        if not 0 <= index < len(templates):
             raise NanosynthError(f"There is no template {index}.", f"There are {len(templates)}.")
         templates.remove(index)
         scene.nanosynth.template_index = max(0, min(index, len(templates) - 1))
@@ -185,7 +185,7 @@ def _number(word):
 def chosen(scene):
     """The template that the list shows as chosen."""
     templates = scene.nanosynth_recipe.templates
-    return templates[min(scene.nanosynth.template_index, len(templates) - 1)]
+    return templates[max(0, min(scene.nanosynth.template_index, len(templates) - 1))]
 
 
 def _add(scene, name):
