@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -199,6 +197,19 @@ def no_mesh(folder):
     bpy.context.scene.nanosynth.template_index = 2
 
 
+def other_template(folder):
+    bpy.context.scene.nanosynth.template_index = -5
+
+
+def unpacked(folder):
+    bpy.data.images[preview.IMAGE].unpack(method="REMOVE")
+
+
+def foreign(text, *parts):
+    """A file that is JSON, and nothing that Nanosynth has written."""
+    return lambda folder: write_text(folder.joinpath("nanosynth", *parts), text)
+
+
 def flat(folder):
     bpy.ops.mesh.primitive_plane_add()
 
@@ -239,11 +250,13 @@ WRONG = [
     ("edit_template", {}, no_mesh, "not a mesh that Blender can read"),
     ("mark_template", {}, flat, "encloses no volume"),
     ("remove_template", {"index": 50}, nothing, "There is no template 50"),
+    ("remove_template", {}, other_template, "There is no template -5"),
     ("load_sizes", {"filepath": ""}, nothing, "No folder is chosen for the table"),
     ("load_sizes", {"filepath": "//nanosynth"}, nothing, "this is a folder, not a file"),
     ("load_sizes", {"filepath": "//real.png"}, nothing, "real.png: holds no sizes"),
     ("load_sizes", {"filepath": "//long.csv"}, lambda folder: write_text(folder / "long.csv", 200_000 * "x"), "long.csv: not a table"),
     ("preview_scene", {}, no_mesh, "cube.blend does not exist"),
+    ("preview_scene", {"side": 3}, nothing, "A preview of 3 px is too small"),
     ("open_scene", {}, no_mesh, "cube.blend does not exist"),
     ("open_scene", {"dataset": "//nowhere"}, nothing, "nowhere: "),
     ("show_pair", {"index": 7}, nothing, "scene 7 is not finished"),
@@ -254,6 +267,7 @@ WRONG = [
     ("draw_line", {"target": "scale", "end": (5.0, 5.0)}, chosen(9), "There is no image to draw a line over"),
     ("start_preview", {}, no_mesh, "cube.blend does not exist"),
     ("plot_profile", {}, gone("real.png"), f"real.png: {NO_FILE}"),
+    ("plot_profile", {}, unpacked, "Nanosynth preview has lost its picture"),
     ("export_profile", {"filepath": ""}, nothing, "No folder is chosen for the table"),
     ("export_profile", {"filepath": "//real.png/p.csv"}, nothing, "real.png"),
     ("match_references", {}, gone("real.png"), f"real.png: {NO_FILE}"),
@@ -266,6 +280,8 @@ WRONG = [
     ("show_training", {}, damaged("nanosynth", "run", "validation", "0002_a.png"), "0002_a.png: missing or damaged"),
     ("show_epoch", {}, damaged("nanosynth", "run", "validation", "0002_a.png"), "0002_a.png: missing or damaged"),
     ("step_epoch", {"step": -1}, damaged("nanosynth", "run", "validation", "0001_a.png"), "0001_a.png: missing or damaged"),
+    ("show_epoch", {}, foreign("{}\n5\n", "run", "history.jsonl"), "Train a network first"),
+    ("show_training", {}, foreign("{}\n5\n", "run", "history.jsonl"), "Train a network first"),
     ("mark_epoch", {"epoch": 9}, nothing, "epoch 9 is not finished"),
     ("mark_epoch", {}, gone("nanosynth", "run", "run.json"), "not a training run"),
     ("select_epoch", {"epoch": 9}, nothing, "the weights of epoch 9 are not there"),
@@ -276,6 +292,8 @@ WRONG = [
     ("segment_images", {}, nothing, "there is no such Python"),
     ("show_result", {"kind": "colour"}, nothing, "There is no picture 'colour'"),
     ("show_result", {}, gone("nanosynth", "result", "instances", "real.png"), f"real.png: {NO_FILE}"),
+    ("show_result", {}, foreign('{"images": [5, {}]}', "result", "segmentation.json"), "Segment a micrograph first"),
+    ("write_report", {}, foreign('{"images": 5}', "result", "segmentation.json"), "Segment a micrograph first"),
     ("show_result", {}, old_result, "does not tell how its network was trained"),
     ("tune_segmentation", {}, gone("nanosynth", "result", "probability", "real.png"), "real.png: missing or damaged"),
     ("tune_segmentation", {}, old_result, "does not tell how its network was trained"),
@@ -294,6 +312,12 @@ WRONG = [
 def test_what_is_wrong_is_said(project, name, values, spoil, message):
     spoil(project)
     assert message in said(name, **values)
+
+
+def test_a_choice_file_of_somebody_else_chooses_nothing(project):
+    for name in ("selected.json", "favourites.json"):
+        foreign("5", "run", name)(project)
+    assert bpy.ops.nanosynth.show_epoch() == {"FINISHED"}
 
 
 def test_what_is_no_choice_is_refused_by_blender(project):
@@ -324,27 +348,7 @@ def test_a_click_that_fails_is_told(project, monkeypatch):
     assert kind == {"ERROR"} and "Segment a micrograph first" in text
 
 
-# The training environment
-
-
-def python_of(monkeypatch, folder, command):
-    """Have a shell command for the training environment's Python."""
-    script = folder / "python.sh"
-    script.write_text(f"#!/bin/sh\nexec {command}\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(script))
-    return script
-
-
-def test_what_the_environment_lacks_is_told_as_by_its_own_doctor(project, monkeypatch):
-    script = python_of(monkeypatch, project, f'{sys.executable} -S "$@"')  # without packages
-    called = subprocess.run([script, "-E", ROOT / "launch.py", "doctor", "--json"], capture_output=True, text=True)
-    problems = json.loads(called.stdout)["problems"]
-    text = said("check_environment")
-    assert len(problems) > 1 and all(problem["message"] in text for problem in problems) and problems[0]["remedy"] in text
-
-
 def test_a_program_that_is_no_python_is_not_believed(project, monkeypatch):
-    python_of(monkeypatch, project, "echo fine")
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", "/bin/echo")
     assert "ended with exit code 0" in said("check_environment")
     assert "ended with exit code 0" in said("train_network")

@@ -23,7 +23,6 @@ from nanosynth.learn.run import Run
 from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
 from nanosynth.operators import base, jobs, painter, pictures, preview, results, state
-from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.previewer import small
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.render import make_pair
@@ -188,20 +187,6 @@ def test_an_opened_scene_has_the_particles_of_the_call(ops, tiny, file):
             assert place == pytest.approx([table[f"{axis}_nm"][number - 1] for axis in "xyz"], abs=0.01)
         assert ops.close_scene() == {"FINISHED"}
         home().nanosynth_recipe.seed += 1  # the data set's own recipe holds
-
-
-def test_generating_gives_the_data_set_of_the_call(ops, tiny, file):
-    state.put_recipe(home(), tiny)
-    assert ops.generate_dataset() == {"FINISHED"}
-    generate(tiny, file / "called")
-    a, b = Dataset.open(file / "nanosynth" / "dataset"), Dataset.open(file / "called")
-    assert sorted(a.finished()) == sorted(b.finished()) == [0, 1]
-    for index in range(2):
-        for one, other in zip(a.read(index), b.read(index)):
-            np.testing.assert_array_equal(one, other)
-    assert state.made_pairs(a.path) == 2
-    assert ops.show_pair(index=1) == {"FINISHED"}
-    np.testing.assert_allclose(pixels("Nanosynth pair")[..., 0], a.read(1)[0] / 255, atol=1e-3)
 
 
 # With a stand-in for the training environment: it says what the real one would, and keeps what it was told

@@ -8,6 +8,7 @@ import json
 import os
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import bpy
@@ -320,6 +321,9 @@ def test_data_sets(ops, file, tiny):
             assert ops.show_pair(index=index, label=label) == {"FINISHED"}
             np.testing.assert_array_equal(picture(bpy.data.images["Nanosynth pair"]), rgb(pixels))
     assert ops.forget_job(kind="generate") == {"FINISHED"} and not jobs.RUNNING
+    assert ops.generate_dataset(directory="//tethered", count=1) == {"FINISHED"}
+    (one,) = Dataset.open(file / "tethered").records.values()
+    assert one == called.records[0]
 
 
 outside = pytest.mark.skipif(
@@ -420,6 +424,21 @@ def test_reports(ops, called, file):
     window().dataset, window().run, window().result = (str(called / path) for path in ("dataset", "called/run", "called/result"))
     assert ops.write_report(filepath="//report.html") == {"FINISHED"}
     assert (file / "report.html").read_bytes() == (called / "called" / "report.html").read_bytes()
+
+
+@pytest.mark.operator("check_environment")
+def test_the_check_of_the_environment(ops, file, monkeypatch):
+    script = file / "python.sh"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # a Python without packages
+    script.chmod(0o755)
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(script))
+    call = f"import json, sys; sys.path.insert(0, {str(ROOT)!r}); import launch; launch.load_package()\nfrom nanosynth.doctor import examine\nprint(json.dumps(examine()))"
+    found = json.loads(subprocess.run([script, "-E", "-c", call], capture_output=True, text=True, check=True).stdout)
+    with pytest.raises(RuntimeError) as caught:
+        ops.check_environment()
+    told = jobs.RUNNING["environment"].result
+    assert {**told, "disk_free_gb": 0} == {**found, "disk_free_gb": 0, "kind": "done"} and len(found["problems"]) > 1
+    assert all(problem["message"] in str(caught.value) for problem in found["problems"])
 
 
 # Results
