@@ -109,7 +109,7 @@ def png_statements(image) -> list:
     found = []
     text = image.info.get("nm_per_pixel")
     if text is not None:
-        found.append(stated(text, "nm", "PNG text nm_per_pixel"))
+        found.append(stated(text, "nm", "PNG metadata"))
     dots_per_inch = image.info.get("dpi", (0, 0))[0] if image.format == "PNG" else 0
     if dots_per_inch and 25.4e6 / dots_per_inch < COARSEST_RESOLUTION_NM:
         found.append(stated(25.4e6 / dots_per_inch, "nm", "PNG physical pixel size"))

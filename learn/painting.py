@@ -18,7 +18,7 @@ from ..errors import NanosynthError
 from ..files import read_json, read_lines, write_text
 from .images import read_labels, read_micrograph, write_grey, write_labels
 from .particles import measure, table_text
-from .pictures import PALETTE, bins, colours, stretched
+from .pictures import EDGE_PX, PALETTE, bins, colours, stretched
 from .scale import resize
 from .tuning import Stored, open_stored
 from .validation import GAP_PX
@@ -29,10 +29,11 @@ KINDS = ("overlay", "outlines", "instances", "mask", "probability", "histogram")
 BACK, INK, FAINT = (29, 29, 29), (230, 230, 230), (96, 96, 96)
 BLUE, RED, GOLD = (82, 148, 226), (226, 92, 82), (255, 200, 60)
 TINT = 0.35
-TILE_PX, TILES = 190, 48
-"""Width of a picture in the gallery, and how many it shows at most."""
-WIDTH_PX = 1204
-"""Of pictures that are composed here."""
+TILE_PX, TILES = 300, 48
+"""Largest width of a picture in the gallery, and how many it shows at most."""
+ROOM = (1204, 800)
+"""Width and height of what is composed here where nobody says how large it is shown. Whatever does not fit an editor
+pixel by pixel loses rows of its letters there."""
 PLOT_PX = (256, 200)
 """Size of the small plots in the panels, which say in words what a large one has as a heading."""
 
@@ -117,7 +118,7 @@ class Painter:
             self.found = (key, labels, PALETTE[colours(labels)], _outlines(labels), resize(self.opened[3], (rows, labels.shape[1])))
         return self.found[1]
 
-    def _result(self, folder, name, values=None, shown="overlay", opacity=1.0, pick=None, longest_px=None):
+    def _result(self, folder, name, values=None, shown="overlay", opacity=1.0, pick=None, longest_px=None, room=ROOM):
         """What was found in an image, over it.
 
         Parameters
@@ -134,6 +135,8 @@ class Painter:
             A pixel (column, row from the top): its particle is marked and measured.
         longest_px : int, optional
             Answer coarsely only.
+        room : pair of int
+            Width and height of the place where it is shown, as everywhere here: plots and words are drawn for it.
         """
         if shown not in KINDS:
             raise NanosynthError(f"There is no picture {shown!r}.", f"Use {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
@@ -158,7 +161,7 @@ class Painter:
             if label and not coarse and step == 1:
                 facts["particle"] = measure_one(labels, label, stored.micrograph.pixels, stored.probability, nm)
             if shown == "histogram":
-                picture = histogram(table, (1200, 800))
+                picture = histogram(table, room)
             else:
                 picture = self._blend(shown, stored, opacity, label, step)
             yield Answer(picture, facts, histogram(table, PLOT_PX))
@@ -202,12 +205,12 @@ class Painter:
         write_labels(directory / f"{name}_instances.png", whole, nm_per_px=nm)
         table = measure(labels, stored.micrograph.pixels, probability=stored.probability, nm_per_px=nm)
         write_text(directory / f"{name}.csv", table_text(table, nm_per_px=nm, scale_source=entry["nm_per_px_source"]))
-        write_grey(directory / f"{name}_sizes.png", histogram(sizes_of(labels, nm), (1200, 800)))
+        write_grey(directory / f"{name}_sizes.png", histogram(sizes_of(labels, nm), ROOM))
         yield Answer(None, {"final": True, "text": f"{labels.max(initial=0)} particles of {name} are in {directory}"})
 
     # A training
 
-    def _epoch(self, run, epoch, image=0, opacity=1.0, marks=()):
+    def _epoch(self, run, epoch, image=0, opacity=1.0, marks=(), room=ROOM):
         """What the network of an epoch sees in a real image: its probability, and the particles, over the micrograph.
 
         Parameters
@@ -225,65 +228,93 @@ class Painter:
         line = next((line for line in lines if line["epoch"] == epoch), {})
         words = [f"Epoch {epoch}", *(f"{word} {line[key]:.4g}" for word, key in SCORED if line.get(key) is not None), *marks]
         if parts is None:
-            body = np.full((400, WIDTH_PX, 3), BACK, np.uint8)
+            body = np.full((ROOM[1] // 2, ROOM[0], 3), BACK, np.uint8)
         else:
             grey, probability, outlined = (part.astype(np.float32) for part in parts)
             seen = [np.round(grey + (over - grey) * opacity).astype(np.uint8) for over in (probability, outlined)]
             gap = np.full((len(grey), GAP_PX, 3), BACK, np.uint8)
             body = np.concatenate([seen[0], gap, seen[1]], 1)
-        yield Answer(np.concatenate([caption("     ".join(words), body.shape[1]), body]), {"final": True})
+        yield Answer(headed("     ".join(words), body, room), {"final": True})
 
-    def _gallery(self, run, epoch, image=0, favourites=(), chosen=None):
+    def _gallery(self, run, epoch, image=0, favourites=(), chosen=None, room=ROOM):
         """The probabilities of all epochs side by side; that of `epoch` framed."""
         lines = read_lines(Path(run) / "history.jsonl")
         keep = {epoch, chosen, *favourites}
         step = -(-len(lines) // TILES)
         shown = [line for number, line in enumerate(lines) if number % step == 0 or line["epoch"] in keep or number == len(lines) - 1]
+        like = self._tile(run, epoch, image, TILE_PX)
+        line_px = letter_px(room) * 3 // 2
+        columns, width = _grid(len(shown), like.shape[0] / TILE_PX, line_px, room)
         tiles = []
         for line in shown:
-            tile = self._tile(run, line["epoch"], image).copy()
+            tile = self._tile(run, line["epoch"], image, width).copy()
             frame = BLUE if line["epoch"] == epoch else GOLD if line["epoch"] in favourites else None
             if frame:
-                tile[:4], tile[-4:], tile[:, :4], tile[:, -4:] = frame, frame, frame, frame
+                tile[:3], tile[-3:], tile[:, :3], tile[:, -3:] = frame, frame, frame, frame
             score = "" if line.get("f1") is None else f"  F1 {line['f1']:.3f}"
             words = f"{line['epoch']}" + ("  in use" if line["epoch"] == chosen else score)
-            tiles.append(np.concatenate([tile, caption(words, tile.shape[1], 40, GOLD if line["epoch"] in favourites else INK)]))
+            tiles.append(np.concatenate([tile, caption(words, width, line_px, GOLD if line["epoch"] in favourites else INK)]))
         height = max(len(tile) for tile in tiles)
-        columns = min(len(tiles), max(4, round((len(tiles) * 1.6 * height / (TILE_PX + 6)) ** 0.5)))
-        sheet = np.full((-(-len(tiles) // columns) * (height + 6) + 6, columns * (TILE_PX + 6) + 6, 3), BACK, np.uint8)
+        sides = -(-len(tiles) // columns) * (height + GUTTER_PX) + GUTTER_PX, columns * (width + GUTTER_PX) + GUTTER_PX
+        sheet = np.full((max(sides[0], room[1]), max(sides[1], room[0]), 3), BACK, np.uint8)
         for number, tile in enumerate(tiles):
-            y, x = 6 + number // columns * (height + 6), 6 + number % columns * (TILE_PX + 6)
+            y, x = (GUTTER_PX + at * (side + GUTTER_PX) for at, side in zip(divmod(number, columns), (height, width)))
             sheet[y : y + len(tile), x : x + tile.shape[1]] = tile
         yield Answer(sheet, {"final": True})
 
-    def _tile(self, run, epoch, image):
+    def _tile(self, run, epoch, image, width):
         paths = _pictures(run, epoch)
         path = paths[min(max(image, 0), len(paths) - 1)] if paths else None
-        key = (str(path), path.stat().st_mtime_ns if path else epoch)
+        key = (str(path), path.stat().st_mtime_ns if path else epoch, width)
         if key not in self.tiles:
             parts = _parts(paths, image)
             if parts is None:
-                self.tiles[key] = np.full((TILE_PX, TILE_PX, 3), (45, 45, 45), np.uint8)
+                self.tiles[key] = np.full((width, width, 3), (45, 45, 45), np.uint8)
             else:
-                height = max(1, round(parts[1].shape[0] * TILE_PX / parts[1].shape[1]))
-                self.tiles[key] = np.asarray(Image.fromarray(parts[1]).resize((TILE_PX, height), Image.Resampling.BOX))
+                height = max(1, round(parts[1].shape[0] * width / parts[1].shape[1]))
+                self.tiles[key] = np.asarray(Image.fromarray(parts[1]).resize((width, height), Image.Resampling.BOX))
         return self.tiles[key]
 
-    def _training(self, run, image=0):
+    def _training(self, run, image=0, room=ROOM):
         """The loss so far, and below it the newest picture of a validation image."""
         lines = read_lines(Path(run) / "history.jsonl")
-        curve = loss_curve(lines, (WIDTH_PX, 400))
         newest = next((paths for line in reversed(lines) if (paths := _pictures(run, line["epoch"]))), [])
         if newest:
             parts, gap = _parts(newest, image), 3 * GAP_PX
-            width = (WIDTH_PX - 2 * gap) // 3
-            below = np.full((round(parts[0].shape[0] * width / parts[0].shape[1]), WIDTH_PX, 3), BACK, np.uint8)
+            width = (room[0] - 2 * gap) // 3
+            below = np.full((round(parts[0].shape[0] * width / parts[0].shape[1]), room[0], 3), BACK, np.uint8)
             for number, part in enumerate(parts):
                 below[:, number * (width + gap) :][:, :width] = Image.fromarray(part).resize((width, len(below)), Image.Resampling.BOX)
-            curve = np.concatenate(
-                [curve, caption(f"Epoch {int(newest[0].name[:4])}: micrograph, probability, particles", WIDTH_PX), below]
-            )
-        yield Answer(curve, {"final": True}, loss_curve(lines, PLOT_PX))
+            words = caption(f"Epoch {int(newest[0].name[:4])}: micrograph, probability, particles", room[0], letter_px(room) * 3 // 2)
+            height = max(room[1] - len(words) - len(below), room[1] // 3)
+            picture = np.concatenate([loss_curve(lines, (room[0], height)), words, below])
+        else:
+            picture = loss_curve(lines, room)
+        yield Answer(picture, {"final": True}, loss_curve(lines, PLOT_PX))
+
+
+GUTTER_PX = 6
+"""Between the pictures of the gallery."""
+
+
+def _grid(count, steep, line_px, room) -> tuple[int, int]:
+    """Columns and width of so many pictures that they are as large as they can be in a room, each over a line of words.
+
+    Parameters
+    ----------
+    count : int
+    steep : float
+        Their height, in widths.
+    line_px : int
+    room : pair of int
+    """
+    widths = {}
+    for columns in range(1, count + 1):
+        rows = -(-count // columns)
+        by_height = ((room[1] - GUTTER_PX) // rows - GUTTER_PX - line_px) / steep
+        widths[columns] = int(min((room[0] - GUTTER_PX) // columns - GUTTER_PX, by_height, TILE_PX))
+    columns = max(widths, key=lambda columns: (widths[columns], -columns))
+    return columns, max(widths[columns], 24)
 
 
 SCORED = (("loss", "loss"), ("F1", "f1"), ("F1 of the particles", "instance_f1"))
@@ -379,12 +410,20 @@ def _parts(paths, image):
 # Plots, drawn twice as large and shrunk, so that lines are smooth
 
 
+def letter_px(room) -> int:
+    """Height of the letters in a picture of this width and height."""
+    return min(26, max(13, room[0] // 42))
+
+
 class _Plot:
-    def __init__(self, size, margins):
+    """A plot; `small` and `large` are the margins in a panel and, in letters, in an editor: left, right, top, bottom."""
+
+    def __init__(self, size, small, large):
         self.size, self.scale = size, 2
-        self.small = size[0] < 500
-        self.font = ImageFont.load_default((15 if self.small else 26) * self.scale)
-        left, right, top, bottom = (m * self.scale for m in margins)
+        self.small = tuple(size) == PLOT_PX
+        self.letter = 15 if self.small else letter_px(size)
+        self.font = ImageFont.load_default(self.letter * self.scale)
+        left, right, top, bottom = (m * self.scale for m in small) if self.small else (m * self.letter * self.scale for m in large)
         self.box = (left, top, size[0] * self.scale - right, size[1] * self.scale - bottom)
         self.image = Image.new("RGB", (size[0] * self.scale, size[1] * self.scale), BACK)
         self.draw = ImageDraw.Draw(self.image)
@@ -415,7 +454,7 @@ class _Plot:
         """Words in their colours one after another, from the left: in the right corner Blender has its own signs."""
         x = self.box[0]
         for text, colour in parts:
-            self.draw.text((x, 12 * self.scale), text, colour, self.font, anchor="lt")
+            self.draw.text((x, 0.5 * self.letter * self.scale), text, colour, self.font, anchor="lt")
             x += self.draw.textlength(text + "    ", self.font)
 
     def pixels(self):
@@ -434,12 +473,31 @@ def _round_ticks(low, high, most):
     return [float(f"{v:.6g}") for v in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
 
 
-def caption(text, width, height=None, colour=INK) -> np.ndarray:
-    """A line of text, by default as high as can be read in a small editor; uint8 (height, width, 3)."""
-    height = height or max(min(36, width // 10), width // 28)
+def caption(text, width, height, colour=INK) -> np.ndarray:
+    """A line of text in parts with two or more spaces between them, of which those that do not fit are left out; uint8 (height, width, 3)."""
     image = Image.new("RGB", (width, height), BACK)
-    ImageDraw.Draw(image).text((10 if height > 30 else 4, height / 2), text, colour, ImageFont.load_default(height * 0.6), anchor="lm")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(height * 2 / 3)
+    while "  " in text and draw.textlength(text, font) > width - 4:
+        text = text.rpartition("  ")[0].rstrip()
+    draw.text((4, height / 2), text, colour, font, anchor="lm")
     return np.asarray(image)
+
+
+def headed(words, picture, room) -> np.ndarray:
+    """A picture under a line of words whose letters come out whole when all of it is fitted into an editor of this room.
+
+    A small picture is enlarged to that. A large one keeps its pixels, of which Blender then leaves some out; the
+    letters are enlarged by whole rows and columns, just those that are left out.
+    """
+    height, width = picture.shape[:2]
+    line_px = letter_px(room) * 3 // 2
+    zoom = min(room[0] / width, (room[1] - line_px) / height)
+    if zoom >= 1:
+        picture = np.asarray(Image.fromarray(picture).resize((round(width * zoom), round(height * zoom)), Image.Resampling.NEAREST))
+        return np.concatenate([caption(words, picture.shape[1], line_px), picture])
+    zoom = min((room[0] + 2 * EDGE_PX) / (width + 2 * EDGE_PX), (room[1] + 2 * EDGE_PX - line_px) / (height + 2 * EDGE_PX))
+    line = Image.fromarray(caption(words, round(width * zoom), line_px))
+    return np.concatenate([np.asarray(line.resize((width, round(line_px / zoom)), Image.Resampling.NEAREST)), picture])
 
 
 def loss_curve(lines, size) -> np.ndarray:
@@ -456,7 +514,7 @@ def loss_curve(lines, size) -> np.ndarray:
     -------
     ndarray (height, width, 3), uint8
     """
-    plot = _Plot(size, (46, 14, 10, 28) if size[0] < 500 else (90, 70, 60, 50))
+    plot = _Plot(size, (46, 14, 10, 28), (3.5, 4.7, 2.3, 1.9))  # at the right Blender has signs of its own
     epochs, loss = [line["epoch"] for line in lines], [line["loss"] for line in lines]
     if not lines:
         plot.words((size[0] / 2, size[1] / 2), "no epoch is finished yet", FAINT, "mm")
@@ -503,7 +561,7 @@ def histogram(table, size) -> np.ndarray:
     -------
     ndarray (height, width, 3), uint8
     """
-    plot = _Plot(size, (40, 14, 10, 50) if size[0] < 500 else (90, 30, 60, 100))
+    plot = _Plot(size, (40, 14, 10, 50), (3.5, 1.2, 2.3, 3.8))
     sizes, unit = table["whole"], table["unit"]
     if not sizes.size:
         plot.words((size[0] / 2, size[1] / 2), "no particles", FAINT, "mm")

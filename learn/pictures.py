@@ -28,6 +28,8 @@ PALETTE = np.concatenate([_BASE, 0.62 * _BASE, 0.5 * _BASE + 127.5]).astype(np.f
 """Colours of particles, RGB 0 to 255, light enough for dark micrographs. The darker and paler ones from
 `PLENTY` on are for particles of a few pixels, which may have more than `PLENTY` neighbours."""
 PLENTY = len(_BASE)
+EDGE_PX = 5
+"""What Blender leaves free at each side of a picture that it fits into an image editor."""
 
 
 BAR_COLOUR, MEDIAN_COLOUR = "#3b7dd8", "#c2334d"

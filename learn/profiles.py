@@ -77,7 +77,7 @@ def profile_text(curves, *, unit: str = "nm") -> str:
 
 
 def profile_picture(curves, *, unit: str = "nm", size=SIZE) -> np.ndarray:
-    """Draw intensity curves over one another.
+    """Draw intensity curves over one another, with letters that are meant to be seen pixel by pixel.
 
     Parameters
     ----------

@@ -37,6 +37,22 @@ class Action(bpy.types.Operator):
             return {"CANCELLED"}
 
 
+class Needy(Action):
+    """An action whose button is grey, and whose panel says why, until it has what it needs."""
+
+    @classmethod
+    def needs(cls, context) -> str:
+        """What has to be done before, in a sentence; nothing once it is done."""
+        raise NotImplementedError
+
+    @classmethod
+    def poll(cls, context):
+        needs = cls.needs(context)
+        if needs:
+            cls.poll_message_set(needs)
+        return not needs
+
+
 class Gradual(Action):
     """An action in steps: in front of a window a few at a time, so that it goes on being drawn; all at once for a script.
 

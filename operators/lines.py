@@ -223,6 +223,8 @@ class DrawLine(Action):
 
 def begin():
     if not bpy.app.background:
+        import gpu_extras.batch  # noqa: F401  now, not while Blender draws
+
         _handles.append(bpy.types.SpaceImageEditor.draw_handler_add(_paint, (), "WINDOW", "POST_PIXEL"))
 
 

@@ -11,7 +11,7 @@ from ..errors import NanosynthError
 from ..fields import from_dict, to_toml
 from ..synth.recipe import Recipe, read_recipe
 from . import jobs, pictures, state, templates
-from .base import Action
+from .base import Action, Needy
 from .recipe import write_recipe
 
 PICTURE = "Nanosynth match"
@@ -31,7 +31,7 @@ class Matching(bpy.types.PropertyGroup):
     )
 
 
-class MatchReferences(Action):
+class MatchReferences(Needy):
     bl_idname = "nanosynth.match_references"
     bl_label = "Match to References"
     bl_description = (
@@ -42,15 +42,15 @@ class MatchReferences(Action):
     wait = True
 
     @classmethod
-    def poll(cls, context):
+    def needs(cls, context):
         scene = state.home(context)
         if not scene.nanosynth.references:
-            cls.poll_message_set("Load one to ten micrographs first")
-            return False
-        if not scene.nanosynth_recipe.templates:
-            cls.poll_message_set("Take a preset first")
-            return False
-        return not jobs.busy(cls, "match")
+            return "Load one to ten micrographs under References first."
+        return "" if scene.nanosynth_recipe.templates else "Take a preset under Project first."
+
+    @classmethod
+    def poll(cls, context):
+        return super().poll(context) and not jobs.busy(cls, "match")
 
     def invoke(self, context, event):
         self.wait = bpy.app.background
@@ -88,18 +88,17 @@ def take(name: str, path: Path, before: str):
         bpy.ops.ed.undo_push(message="Match to References")
 
 
-class UndoMatch(Action):
+class UndoMatch(Needy):
     bl_idname = "nanosynth.undo_match"
     bl_label = "Put Back"
     bl_description = "Take the recipe back that was there before matching; the matched one stays in its file"
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context):
-        if not state.home(context).nanosynth_matching.before:
-            cls.poll_message_set("The recipe was not matched")
-            return False
-        return True
+    def needs(cls, context):
+        if state.home(context).nanosynth_matching.before:
+            return ""
+        return "Nothing to put back: the recipe is as it was." if PICTURE in bpy.data.images else ShowMatch.needs(context)
 
     def act(self, context):
         scene = state.home(context)
@@ -107,17 +106,14 @@ class UndoMatch(Action):
         scene.nanosynth_matching.before = ""
 
 
-class ShowMatch(Action):
+class ShowMatch(Needy):
     bl_idname = "nanosynth.show_match"
     bl_label = "Show Before and After"
     bl_description = "Show rows of a reference, a render of the recipe before and one after, at the same scale"
 
     @classmethod
-    def poll(cls, context):
-        if PICTURE not in bpy.data.images:
-            cls.poll_message_set("Match the recipe first")
-            return False
-        return True
+    def needs(cls, context):
+        return "" if PICTURE in bpy.data.images else "After matching, these show what has changed and take it back."
 
     def act(self, context):
         pictures.show(context, bpy.data.images[PICTURE], "result")

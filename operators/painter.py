@@ -87,10 +87,12 @@ def ask(context, request: dict, then=None, show: bool = True):
         return
     if Studio.child is None:
         _hire()
+    show |= what in Studio.asked and Studio.then[what][1]  # as a request was meant to that this one takes the place of
     Studio.number += 1
     Studio.asked[what] = Studio.number
     Studio.then[what] = (then, show)
-    Studio.child.send(number=Studio.number, **request)
+    room = pictures.room(context, IMAGES[what][1]) if what in IMAGES else None
+    Studio.child.send(number=Studio.number, **request, **({"room": room} if room else {}))
     if not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=TICK_S, persistent=True)
 

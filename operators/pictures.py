@@ -11,11 +11,14 @@ import numpy as np
 from PIL import Image
 
 from ..errors import NanosynthError
+from ..learn.pictures import EDGE_PX
 from ..synth.recipe import NM_PER_UNIT
 
 PREFIX = "Nanosynth"
 PLANES = ("Nanosynth micrograph", "Nanosynth result")
 FIT_S = 0.1
+SMALLEST = (400, 260)
+"""Of what is composed for an editor, px."""
 ASSUMED_NM_PER_PX = 1.0
 """Pixel size by which a micrograph of unknown scale is laid out."""
 
@@ -95,6 +98,15 @@ def editors(context) -> list[bpy.types.Area]:
     window = context.window or (context.window_manager.windows[0] if context.window_manager.windows else None)
     areas = [area for area in window.screen.areas if area.type == "IMAGE_EDITOR"] if window else []
     return sorted(areas, key=lambda area: (-area.y, area.x))
+
+
+def room(context, place: str) -> tuple[int, int] | None:
+    """Width and height of the picture that fills an image editor pixel by pixel, once fitted; see `show`. None without one."""
+    areas = [] if bpy.app.background else editors(context)
+    if not areas:
+        return None
+    inside = next(region for region in areas[0 if place == "reference" else -1].regions if region.type == "WINDOW")
+    return max(inside.width - 2 * EDGE_PX, SMALLEST[0]), max(inside.height - 2 * EDGE_PX, SMALLEST[1])
 
 
 class Fitted:

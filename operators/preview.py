@@ -193,8 +193,8 @@ def show(in_editor: bool = False):
     """Put the newest picture into the image 'Nanosynth preview'."""
     image = pictures.show_array(IMAGE, Live.pixels)
     image["nm_per_px"] = Live.picture["nm_per_pixel"]
-    if in_editor:
-        pictures.show(bpy.context, image, "result")
+    if in_editor or any(area.spaces.active.image == image for area in pictures.editors(bpy.context)):
+        pictures.show(bpy.context, image, "result", Live.pixels.shape[1::-1])
     scene = scene_in_view()
     if not scene.nanosynth_tuning.own_light and Live.picture["number"] == Live.number:
         scene.nanosynth_tuning.take(Live.picture["light"])

@@ -11,11 +11,13 @@ import numpy as np
 from ..errors import NanosynthError
 from ..files import write_text
 from ..learn.images import read_micrograph
-from ..learn.profiles import profile_picture, profile_text, sample_line
+from ..learn.profiles import SIZE, profile_picture, profile_text, sample_line
 from . import lines, pictures, preview, state
 from .base import RELATIVE, Action, Gradual, aside
 
 PROFILE = "Nanosynth profile"
+LARGEST = (800, 500)
+"""Of the plot, px: a larger one would keep the window waiting."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -92,10 +94,16 @@ class PlotProfile(Gradual):
         yield _reading(state.home(context))
         curves, unit = curves_of(state.home(context))
         yield
-        image = pictures.show_array(PROFILE, profile_picture(curves, unit=unit))
+        image = _draw(context, curves, unit)
         pictures.show(context, image, "result")
         if unit == "px":
             self.report({"WARNING"}, "The scale of an image is not known: distances are in pixels")
+
+
+def _draw(context, curves, unit):
+    """The plot's image, of the size at which it is shown."""
+    size = tuple(map(min, pictures.room(context, "result") or SIZE, LARGEST))
+    return pictures.show_array(PROFILE, profile_picture(curves, unit=unit, size=size))
 
 
 def follow(scene):
@@ -107,7 +115,7 @@ def follow(scene):
         curves, unit = curves_of(scene)
     except NanosynthError:  # a line or an image has gone
         return
-    pictures.show_array(PROFILE, profile_picture(curves, unit=unit))
+    _draw(bpy.context, curves, unit)
 
 
 class ExportProfile(Action):

@@ -141,8 +141,17 @@ class SetScale(Action):
     bl_description = "Take the pixel size of the chosen micrograph from the line over its scale bar and the length printed beside it"
     bl_options = {"REGISTER", "UNDO"}
 
+    width_px = 400
+    """Of the question."""
+
     length_nm: bpy.props.FloatProperty(
         name="Length (nm)", description="What the line stands for; 1 µm is 1000 nm [nm]", default=0.0, min=0.0, max=1e9, precision=4
+    )
+    others: bpy.props.BoolProperty(
+        name="Others too",
+        description="Give the same nm per pixel to all loaded micrographs of the same width and height that have none",
+        default=False,
+        options={"SKIP_SAVE"},
     )
 
     @classmethod
@@ -154,13 +163,21 @@ class SetScale(Action):
         return True
 
     def invoke(self, context, event):
-        return context.window_manager.invoke_props_dialog(self, width=400)
+        wide = self.width_px * context.preferences.system.ui_scale
+        editors = pictures.editors(context)
+        if editors and event.mouse_x + wide / 2 > editors[0].x > wide:  # it opens under the mouse: beside the line, not over it
+            context.window.cursor_warp(int(editors[0].x - 0.55 * wide), event.mouse_y)
+        return context.window_manager.invoke_props_dialog(self, width=self.width_px)
 
     def draw(self, context):
-        self.layout.label(text=f"The yellow line is {_scale_px(state.home(context)):.4g} px long.")
+        scene = state.home(context)
+        self.layout.label(text=f"{lines.chosen_reference(scene).name}: the yellow line is {_scale_px(scene):.4g} px long.")
         self.layout.label(text="Type the length printed beside the bar, in nm (1 µm is 1000 nm):")
         self.layout.activate_init = True  # so that it can be typed at once
         self.layout.prop(self, "length_nm")
+        count = len(_alike(scene.nanosynth, lines.chosen_reference(scene)))
+        if count:
+            self.layout.prop(self, "others", text=f"The same for {count} more of this size that {'have' if count > 1 else 'has'} no scale")
 
     def act(self, context):
         scene = state.home(context)
@@ -169,9 +186,16 @@ class SetScale(Action):
             raise NanosynthError("The length of the scale bar was not told.", "Type the number that is printed beside it.")
         reference.nm_per_px = float(f"{self.length_nm / length_px:.6g}")  # as where a bar's length is told to `read_micrograph`
         reference.scale_source = f"line drawn by the user, {length_px:.4g} px for {self.length_nm:g} nm"
+        for other in _alike(scene.nanosynth, reference) if self.others else ():
+            other.nm_per_px, other.scale_source = reference.nm_per_px, f"{reference.scale_source}, over {reference.name}"
         jobs.redraw()
         show(context, scene)
         self.report({"INFO"}, f"{reference.name}: {reference.nm_per_px:.4g} nm per pixel")
+
+
+def _alike(window, reference) -> list:
+    """The other micrographs of a reference's size whose scale is not known."""
+    return [r for r in window.references if r != reference and not r.nm_per_px and tuple(r.size) == tuple(reference.size)]
 
 
 def _scale_px(scene) -> float:

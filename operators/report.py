@@ -43,7 +43,14 @@ class WriteReport(Action):
             dataset, run = state.place(scene, "dataset"), state.place(scene, "run")
             more += ["--dataset", dataset] if state.made_pairs(dataset) else []
             more += ["--run", run] if state.history(run) else []
-        return jobs.perform(self, "report", lambda desk: jobs.learn_command("report", result, *more, "--out", out), out)
+        home = scene.name
+
+        def then():
+            found = bpy.data.scenes.get(home)
+            if found is not None and state.place(found, "result") == result:  # another file may have been opened meanwhile
+                found.nanosynth.reported = state.relative(out)
+
+        return jobs.perform(self, "report", lambda desk: jobs.learn_command("report", result, *more, "--out", out), out, then=then)
 
 
 OPERATORS = (WriteReport,)

@@ -59,6 +59,7 @@ class SegmentImages(Work):
             if found is not None and state.place(found, "result") == out:  # another file may have been opened meanwhile
                 with quiet():
                     found.nanosynth.shown_result, found.nanosynth.pick = 0, (-1, -1)
+                    found.nanosynth.exported = found.nanosynth.reported = ""
                     set_back(found)
                 show_micrograph(bpy.context, found)
                 refresh(bpy.context, found)
@@ -368,17 +369,16 @@ class ExportResults(Action):
 
     def act(self, context):
         scene = state.home(context)
-        Exported.text = ""
-        request = request_of(scene, what="export", directory=str(state.absolute(self.directory, "export")))
-        painter.ask(context, request, lambda facts: setattr(Exported, "text", facts["text"]))
-        if Exported.text:
-            self.report({"INFO"}, Exported.text)
+        request, name = request_of(scene, what="export", directory=str(state.absolute(self.directory, "export"))), scene.name
 
+        def then(facts):
+            found = bpy.data.scenes.get(name)
+            if found is not None:
+                found.nanosynth.exported = facts["text"]
 
-class Exported:
-    """What the panel says of the last export."""
-
-    text = ""
+        painter.ask(context, request, then)
+        if bpy.app.background:
+            self.report({"INFO"}, scene.nanosynth.exported)
 
 
 @contextmanager
@@ -395,8 +395,8 @@ class Quiet:
     now = False
 
 
-def changed(scene, tuned: bool = False):
-    """A slider was moved, or another picture chosen."""
+def changed(scene, tuned: bool = False, another: bool = False):
+    """A slider was moved, or another picture or image chosen."""
     if bpy.app.background or Quiet.now or not entries(scene):
         return
     try:
@@ -404,6 +404,9 @@ def changed(scene, tuned: bool = False):
             scene.nanosynth.tuned = scene.nanosynth.tuned or tuned
             if not scene.nanosynth.tuned:  # another image may have been made with other values
                 set_back(scene)
+            if another:
+                scene.nanosynth.pick = (-1, -1)
+                show_micrograph(bpy.context, scene)
         refresh(bpy.context, scene)
     except NanosynthError as error:
         painter.Studio.errors["result"] = str(error)
@@ -423,7 +426,7 @@ def _undone(*_):
 
 @bpy.app.handlers.persistent
 def _another_file(*_):
-    Shown.request, Exported.text, Clicking.now = None, "", False
+    Shown.request, Clicking.now = None, False
 
 
 def stop():

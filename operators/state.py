@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import tomllib
 from pathlib import Path
 
 import bpy
@@ -24,6 +25,9 @@ from .base import RELATIVE
 
 TUNED = ("threshold", "outline", "min_confidence", "min_area", "dynamic_share", "dynamic", "join")
 """The options of segmenting that can be changed afterwards, on the stored probability."""
+CORES = os.cpu_count() or 1
+WORKERS = min(CORES, max(2, min(CORES // 2, 8)))
+"""Blender processes that render side by side unless the user says otherwise: each computes on several cores at times."""
 FOLDERS = {"dataset": "//nanosynth/dataset", "run": "//nanosynth/run", "result": "//nanosynth/result"}
 
 
@@ -41,6 +45,38 @@ def _result_changed(self, context):
     from . import results
 
     results.changed(self.id_data)
+
+
+def _image_changed(self, context):
+    from . import results
+
+    results.changed(self.id_data, another=True)
+
+
+def _folder_changed(self, context):
+    self.exported = self.reported = ""  # of other results
+
+
+class Names:
+    """The names that a menu shows; Blender reads them from here, so they must stay."""
+
+    of_results: list = []
+
+
+def _result_names(self, context):
+    found = results(place(self.id_data, "result"))
+    items = [(str(number), entry["name"], entry["image"], number) for number, entry in enumerate(found)]
+    if items != Names.of_results:
+        Names.of_results = items
+    return Names.of_results
+
+
+def _shown_number(self):
+    return max(0, min(self.shown_result, len(results(place(self.id_data, "result"))) - 1))
+
+
+def _show_number(self, number):
+    self.shown_result = number
 
 
 def _epoch_changed(self, context):
@@ -106,7 +142,7 @@ class Window(bpy.types.PropertyGroup):
         name="Run", description="Folder of the training run", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["run"]
     )
     result: bpy.props.StringProperty(
-        name="Results", description="Folder of the results", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["result"]
+        name="Results", description="Folder of the results", subtype="DIR_PATH", options=RELATIVE, default=FOLDERS["result"], update=_folder_changed
     )
     model: bpy.props.StringProperty(
         name="Model", description="Folder of a run or of a model; empty: the run of this file", subtype="DIR_PATH", options=RELATIVE
@@ -118,7 +154,7 @@ class Window(bpy.types.PropertyGroup):
 
     scene_index: bpy.props.IntProperty(name="Scene", description="Number of the drawn scene to look at", min=0, max=999_999)
     preview_px: bpy.props.IntProperty(name="Preview", description="Side of the preview [px]", default=256, min=64, max=2048)
-    workers: bpy.props.IntProperty(name="Workers", description="Blender processes that render side by side", default=1, min=1, max=64)
+    workers: bpy.props.IntProperty(name="Workers", description="Blender processes that render side by side", default=WORKERS, min=1, max=64)
     device: bpy.props.EnumProperty(
         name="Device",
         description="What renders the micrographs",
@@ -134,6 +170,12 @@ class Window(bpy.types.PropertyGroup):
         description="Predict the references after each epoch, so that the best epoch can be chosen by eye",
         default=True,
     )
+    annotations: bpy.props.StringProperty(
+        name="Annotations",
+        description="Folder with a label image for each reference, of the same name: each epoch then gets its F1. Empty: there are none",
+        subtype="DIR_PATH",
+        options=RELATIVE,
+    )
     epoch: bpy.props.IntProperty(name="Epoch", description="The epoch that is looked at", min=0, update=_epoch_changed)
     epoch_opacity: bpy.props.FloatProperty(
         name="Opacity",
@@ -145,7 +187,14 @@ class Window(bpy.types.PropertyGroup):
         update=_epoch_changed,
     )
 
-    shown_result: bpy.props.IntProperty(name="Image", description="The segmented image that is looked at", min=0, update=_result_changed)
+    shown_result: bpy.props.IntProperty(name="Image", description="The segmented image that is looked at", min=0, update=_image_changed)
+    shown_name: bpy.props.EnumProperty(
+        name="Image",
+        description="The segmented image that is looked at",
+        items=_result_names,
+        get=_shown_number,
+        set=_show_number,
+    )
     shown: bpy.props.EnumProperty(
         name="Show",
         description="What of the result is shown",
@@ -179,6 +228,8 @@ class Window(bpy.types.PropertyGroup):
         name="Tuned", description="Whether the particles are those that the sliders find, not those that were segmented", default=False
     )
     facts: bpy.props.StringProperty(name="Facts", description="What was found in the picture that is shown")
+    exported: bpy.props.StringProperty(name="Exported", description="What was exported last of these results, and where to")
+    reported: bpy.props.StringProperty(name="Report", description="The last report on these results", subtype="FILE_PATH", options=RELATIVE)
     threshold: _shares("threshold")
     outline: _shares("outline")
     min_confidence: _shares("min_confidence")
@@ -322,6 +373,22 @@ def history(folder: Path | None) -> list[dict]:
     """The finished epochs of a run."""
     stamp = folder and _stamped(folder / "history.jsonl")
     return [line for line in _lines(stamp) if _tells(line, "epoch", "loss")] if stamp else []
+
+
+@functools.lru_cache(maxsize=8)
+def _toml(stamp):
+    try:
+        with open(stamp[0], "rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError):
+        return {}
+
+
+def trained(folder: Path | None) -> bool:
+    """Whether a run has all the epochs that were asked for."""
+    stamp = folder and _stamped(folder / "settings.toml")
+    lines = history(folder)
+    return bool(lines and stamp) and lines[-1]["epoch"] >= _toml(stamp).get("epochs", 0)
 
 
 def selected(folder: Path | None) -> int | None:

@@ -24,7 +24,7 @@ from ..synth.recipe import NM_PER_UNIT, Template
 from ..synth.shapes import Shape, icosphere
 from ..synth.templates import build_mesh, read_mesh, shape_of
 from . import state
-from .base import RELATIVE, Action
+from .base import RELATIVE, Action, Needy
 
 BUILT_IN = tuple(choice for name, _, spec in specs(Template) if name == "shape" for choice in spec.choices if choice != "mesh")
 MARK = "nanosynth_template"
@@ -76,19 +76,16 @@ class EditTemplate(Action):
         edit(context, scene, chosen(scene))
 
 
-class MarkTemplate(Action):
+class MarkTemplate(Needy):
     bl_idname = "nanosynth.mark_template"
     bl_label = "Use Selected Mesh"
     bl_description = "Make the active mesh a template: it stays as it is here, and what you change of it goes into the recipe"
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context):
+    def needs(cls, context):
         item = context.active_object
-        if item is None or item.type != "MESH":
-            cls.poll_message_set("Select a mesh that encloses a volume")
-            return False
-        return True
+        return "" if item is not None and item.type == "MESH" else "Select a mesh in the 3D view first."
 
     def act(self, context):
         scene, item = state.home(context), context.active_object

@@ -7,6 +7,7 @@ import bpy
 from ..errors import NanosynthError
 from ..fields import to_toml
 from ..files import write_text
+from ..learn.images import SUFFIXES
 from ..learn.run import SCORES, Run
 from ..learn.settings import read_settings
 from . import jobs, painter, state
@@ -44,6 +45,7 @@ class TrainNetwork(Work):
             settings = read_settings(window.training)
         settings.epochs = self.epochs or window.epochs or settings.epochs
         watched = [state.absolute(r.path) for r in window.references] if window.validate else []
+        truths = [annotation_of(path, window.annotations) for path in watched] if window.annotations else []
         scales = drawn_scales(window.references, watched)
         if (run / "run.json").is_file() and state.history(run):  # to go on, in the words it was begun with
             begun = Run.open(run)
@@ -54,10 +56,26 @@ class TrainNetwork(Work):
         def command(desk):
             write_text(desk / "settings.toml", to_toml(settings))
             validation = ["--validation", *watched, *scale_flags("--validation-scale-file", scales, desk)] if watched else []
+            validation += ["--truth", *truths] if truths else []
             return jobs.learn_command("train", dataset, "--out", run, "--preset", desk / "settings.toml", *validation)
 
         # At the end once more: what was painted last may be of an epoch before.
         return jobs.perform(self, self.kind, command, run, then=lambda: _news(jobs.RUNNING["train"]))
+
+
+def annotation_of(micrograph, folder: str):
+    """The label image of a micrograph: of its name, whatever the format.
+
+    Raises
+    ------
+    NanosynthError
+        If the folder has none.
+    """
+    folder = state.absolute(folder, "annotations")
+    for suffix in SUFFIXES:
+        if (folder / micrograph.name).with_suffix(suffix).is_file():
+            return (folder / micrograph.name).with_suffix(suffix)
+    raise NanosynthError(f"{folder}: has no annotation of {micrograph.name}.", "Add a label image of that name, or leave Annotations empty.")
 
 
 def newest_epoch(run) -> int:

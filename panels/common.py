@@ -14,6 +14,9 @@ from ..operators import jobs, state
 from ..reporting import human_time
 
 DONE, READY, WAITING, BUSY = "CHECKMARK", "RADIOBUT_ON", "RADIOBUT_OFF", "SORTTIME"
+"""How far a step is. DONE: what it makes is there, and whole. READY: it can be done, or go on, now.
+WAITING: an earlier step, or the training environment, is missing. BUSY: it is at work.
+The steps that describe the particles and their look make nothing of their own: they are DONE once there is a data set of them."""
 
 
 class Step(bpy.types.Panel):
@@ -51,6 +54,13 @@ def note(layout, text: str, icon: str = "NONE", wide: bool = False):
     column.scale_y = 0.8
     for number, line in enumerate(textwrap.wrap(text, 90 if wide else max(16, int(width / LETTER_PX)))):
         column.label(text=line, icon=icon if number == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
+
+
+def wanting(layout, context, *operators):
+    """What the grey ones of these `Needy` operators wait for, each reason once."""
+    for needs in dict.fromkeys(operator.needs(context) for operator in operators):
+        if needs:
+            note(layout, needs, "INFO")
 
 
 def sentence(text: str) -> str:
@@ -97,6 +107,8 @@ def field(layout, group, name: str, label: str, hint=None):
 
 def work(layout, scene, kind: str, button: str, text: str, reason: str = "", icon: str = "PLAY"):
     """The main button of a step while nothing runs; else progress and Cancel, and how the last job ended.
+
+    What comes of it is drawn below: it grows meanwhile, and Blender mistakes a new row for the bar under the mouse above it.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from ..operators import jobs, light, lines, match, preview, profiles, references
 from ..operators.base import perhaps
 from ..synth.recipe import Arrangement, Camera, Degradation, Dirt, Light, Shader, Size, Substrate, Template
 from . import plots
-from .common import DONE, READY, WAITING, Step, ending, field, fields, note, progress, reading, sentence
+from .common import BUSY, DONE, READY, WAITING, Step, ending, field, fields, note, progress, reading, sentence, wanting
 
 
 @functools.cache
@@ -60,11 +60,9 @@ class ReferenceList(bpy.types.UIList):
     bl_idname = "NANOSYNTH_UL_references"
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_property, index):
-        row = layout.row(align=True)
-        row.template_icon(plots.thumbnail(bpy.path.abspath(item.path)), scale=2.0)
-        column = row.column(align=True)
-        column.label(text=item.name)
-        column.label(text=f"{item.nm_per_px:.4g} nm/px" if item.nm_per_px else "no scale yet")
+        row = layout.split(factor=0.6, align=True)
+        row.label(text=item.name, icon_value=plots.thumbnail(bpy.path.abspath(item.path)))
+        row.label(text=f"{item.nm_per_px:.4g} nm/px" if item.nm_per_px else "no scale")
 
 
 class References(Step):
@@ -72,7 +70,10 @@ class References(Step):
     bl_label = "References"
 
     def mark(self, scene):
-        return DONE if scene.nanosynth.references else READY
+        if references.LoadReferences.at_work:
+            return BUSY
+        loaded = scene.nanosynth.references
+        return DONE if loaded and all(reference.nm_per_px for reference in loaded) else READY
 
     def body(self, context, layout, scene):
         window = scene.nanosynth
@@ -86,7 +87,7 @@ class References(Step):
             note(layout, "Or drop image files on the 3D view.", "INFO")
             return
         row = layout.row()
-        row.template_list("NANOSYNTH_UL_references", "", window, "references", window, "reference_index", rows=2, maxrows=6)
+        row.template_list("NANOSYNTH_UL_references", "", window, "references", window, "reference_index", rows=3, maxrows=8)
         column = row.column(align=True)
         column.operator("nanosynth.load_references", text="", icon="ADD")
         column.operator("nanosynth.remove_reference", text="", icon="REMOVE")
@@ -147,7 +148,7 @@ class Templates(Step):
     bl_label = "Templates"
 
     def mark(self, scene):
-        return DONE if scene.nanosynth_recipe.templates else READY
+        return described(scene) or READY
 
     def body(self, context, layout, scene):
         window, recipe = scene.nanosynth, scene.nanosynth_recipe
@@ -157,6 +158,7 @@ class Templates(Step):
         column.operator_menu_enum("nanosynth.add_template", "shape", text="", icon="ADD")
         column.operator("nanosynth.remove_template", text="", icon="REMOVE")
         layout.operator("nanosynth.mark_template", icon="OUTLINER_OB_MESH")
+        wanting(layout, context, templates.MarkTemplate)
         if not recipe.templates:
             note(layout, "Add a particle, or use a mesh of your own.", "INFO")
             return
@@ -194,13 +196,18 @@ class Sizes(bpy.types.Panel):
         layout.operator("nanosynth.load_sizes", icon="FILE_FOLDER")
 
 
+def described(scene) -> str:
+    """The mark of a step that describes the synthetic micrographs; none without a recipe."""
+    if not scene.nanosynth_recipe.templates:
+        return ""
+    return DONE if state.made_pairs(state.place(scene, "dataset")) else READY
+
+
 class Section(Step):
     """A step whose sections of the recipe are sub-panels."""
 
-    parts = ()
-
     def mark(self, scene):
-        return DONE if scene.nanosynth_recipe.templates else WAITING
+        return described(scene) or WAITING
 
 
 class Part(bpy.types.Panel):
@@ -246,6 +253,9 @@ class Look(Section):
     bl_idname = "NANOSYNTH_PT_look"
     bl_label = "Shader & Light"
 
+    def mark(self, scene):
+        return BUSY if jobs.running("match") else Section.mark(self, scene)
+
     def body(self, context, layout, scene):
         live(layout, scene)
 
@@ -275,6 +285,10 @@ class Profile(bpy.types.Panel):
         row = layout.row(align=True)
         row.operator("nanosynth.plot_profile", icon="GRAPH")
         row.operator("nanosynth.export_profile", text="", icon="EXPORT")
+        if lines.image_of(scene, "reference") is None:
+            note(layout, "Without a micrograph under References there is none to draw over.", "INFO")
+        if lines.image_of(scene, "preview") is None:
+            note(layout, "The preview can be drawn over once Live Preview was on.", "INFO")
         if not profiles.PlotProfile.poll(context):
             note(layout, "Draw a line over the reference and one over the preview, then plot the intensities along them together.", "INFO")
 
@@ -299,10 +313,12 @@ class Match(bpy.types.Panel):
             row = layout.row()
             row.scale_y = 1.4
             row.operator("nanosynth.match_references", icon="EYEDROPPER")
+            wanting(layout, context, match.MatchReferences)
             ending(layout, job, "The recipe is as it was.")
         row = layout.row(align=True)
         row.operator("nanosynth.show_match", text="Before, After", icon="IMAGE_DATA")
         row.operator("nanosynth.undo_match", icon="LOOP_BACK")
+        wanting(layout, context, match.ShowMatch, match.UndoMatch)
         if match.PICTURE in bpy.data.images:
             note(layout, "In each row: a micrograph, a render before, one after.", "BLANK1")
         looks = len(scene.nanosynth_recipe.looks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 import numpy as np
 
@@ -34,6 +36,9 @@ class Generate(Step):
         column.prop(window, "workers")
         column.prop(window, "device")
         made = state.made_pairs(state.place(scene, "dataset"))
+        reason = perhaps(state.recipe_of, scene) or perhaps(state.absolute, window.dataset, "data set")
+        text = "Generate" if not made else "Go On" if made < recipe.count else "Check Data Set"
+        work(layout, scene, "generate", "nanosynth.generate_dataset", text, reason)
         if made:
             row = layout.row(align=True)
             row.label(text=f"{made} of {recipe.count} pairs are finished", icon="CHECKMARK" if made >= recipe.count else "INFO")
@@ -43,16 +48,19 @@ class Generate(Step):
             row = layout.row(align=True)
             for path in job.recent:
                 row.template_icon(plots.thumbnail(path), scale=3.2)
-        reason = perhaps(state.recipe_of, scene) or perhaps(state.absolute, window.dataset, "data set")
-        text = "Generate" if not made else "Go On" if made < recipe.count else "Check Data Set"
-        work(layout, scene, "generate", "nanosynth.generate_dataset", text, reason)
+
+
+def equipped() -> bool:
+    """Whether there is a training environment."""
+    python = learn_python()
+    return python is not None and python.is_file()
 
 
 def _environment(layout) -> str:
     """Why nothing can be trained or segmented in the training environment; the way to mend it is drawn."""
-    python = learn_python()
-    if python is not None and python.is_file():
+    if equipped():
         return ""
+    python = learn_python()
     if not progress(layout, jobs.RUNNING.get("environment")):
         layout.operator("nanosynth.create_environment", icon="IMPORT")
         ending(layout, jobs.RUNNING.get("environment"), "Nothing was left behind; try again when you like.")
@@ -72,9 +80,9 @@ class Train(Step):
         run = state.place(scene, "run")
         if jobs.running("train"):
             return BUSY
-        if state.history(run):
+        if state.trained(run):
             return DONE
-        return READY if state.made_pairs(state.place(scene, "dataset")) else WAITING
+        return READY if state.made_pairs(state.place(scene, "dataset")) and equipped() else WAITING
 
     def body(self, context, layout, scene):
         window = scene.nanosynth
@@ -87,18 +95,20 @@ class Train(Step):
             column.prop(window, "training_file")
         column.prop(window, "epochs")
         column.prop(window, "validate")
+        if window.validate:
+            column.prop(window, "annotations")
         if window.validate and not window.references:
             note(layout, "Load references to see after each epoch what the network makes of them.", "INFO")
         lines = state.history(run)
+        reason = _environment(layout) or ("" if state.made_pairs(state.place(scene, "dataset")) else "Generate a data set first.")
+        work(layout, scene, "train", "nanosynth.train_network", "Go On" if lines else "Train", reason)
         if lines:
             last = lines[-1]
             score = f", F1 {last['f1']:.3f}" if last.get("f1") is not None else ""
             row = layout.row(align=True)
-            row.label(text=f"{last['epoch']} epochs, loss {last['loss']:.4f}{score}", icon="CHECKMARK")
+            row.label(text=f"{last['epoch']} epochs, loss {last['loss']:.4f}{score}", icon="CHECKMARK" if state.trained(run) else "INFO")
             row.operator("nanosynth.show_training", text="", icon="HIDE_OFF")
             plot(layout, "training")
-        reason = _environment(layout) or ("" if state.made_pairs(state.place(scene, "dataset")) else "Generate a data set first.")
-        work(layout, scene, "train", "nanosynth.train_network", "Go On" if lines else "Train", reason)
 
 
 class Select(Step):
@@ -130,7 +140,8 @@ class Select(Step):
         column = layout.column(align=True)
         column.label(text=f"Loss {line['loss']:.4f}")
         if line.get("f1") is not None:
-            column.label(text=f"F1 of the pixels {line['f1']:.3f}, of the particles {line['instance_f1']:.3f}")
+            column.label(text=f"F1 of the pixels {line['f1']:.3f}")
+            column.label(text=f"F1 of the particles {line['instance_f1']:.3f}")
         if favourites:
             row = layout.row(align=True)
             row.label(text="Favourites")
@@ -155,9 +166,10 @@ class Segment(Step):
     def mark(self, scene):
         if jobs.running("segment"):
             return BUSY
-        if results.entries(scene):
+        found, loaded = {entry["name"] for entry in results.entries(scene)}, scene.nanosynth.references
+        if found and all(Path(reference.name).stem in found for reference in loaded):
             return DONE
-        ready = state.model_of(scene) and scene.nanosynth.references and state.place(scene, "result")
+        ready = state.model_of(scene) and loaded and state.place(scene, "result") and equipped()
         return READY if ready else WAITING
 
     def body(self, context, layout, scene):
@@ -203,7 +215,9 @@ class Analyse(Step):
     def mark(self, scene):
         if painter.Studio.busy("result"):
             return BUSY
-        return READY if results.entries(scene) else WAITING
+        if not results.entries(scene):
+            return WAITING
+        return DONE if scene.nanosynth.exported or scene.nanosynth.reported else READY
 
     def body(self, context, layout, scene):
         window, found = scene.nanosynth, results.entries(scene)
@@ -212,7 +226,7 @@ class Analyse(Step):
             return
         entry = found[min(window.shown_result, len(found) - 1)]
         if len(found) > 1:
-            layout.prop(window, "shown_result", text="Image")
+            layout.prop(window, "shown_name")
         facts = results.facts_of(scene)
         count = facts.get("count", entry["particles"])
         note(layout, f"{entry['name']}: {count} particle{'s' * (count != 1)}", "IMAGE_DATA")
@@ -234,26 +248,30 @@ class Analyse(Step):
         layout.operator(
             "nanosynth.click_particles", text="Stop Clicking" if clicking else "Click Particles", icon="EYEDROPPER", depress=clicking
         )
-        particle(layout, facts.get("particle"), clicking)
-        plot(layout, "result")
+        if clicking:  # in the place of the plot, so that what stands below stays where it is
+            particle(layout, facts.get("particle"))
+        else:
+            plot(layout, "result")
         if facts.get("median"):
             whole = facts.get("whole", count)
-            layout.label(text=("Median" if whole == count else f"{whole} whole, median") + f" {facts['median']:.4g} {facts['unit']}")
+            kept = "" if whole == count else f" of the {whole} that the border does not cut"
+            note(layout, f"Median {facts['median']:.4g} {facts['unit']}{kept}")
         row = layout.row()
         row.scale_y = 1.4
         row.operator("nanosynth.export_results", icon="EXPORT")
         if painter.Studio.busy("export"):
             note(layout, "Exporting…", "SORTTIME")
-        elif results.Exported.text:
-            note(layout, results.Exported.text, "CHECKMARK")
+        elif window.exported:
+            note(layout, window.exported, "CHECKMARK")
         problem(layout, "export")
         job = jobs.RUNNING.get("report")
         if not progress(layout, job):
             layout.operator("nanosynth.write_report", icon="FILE_TEXT")
-            if job is not None and job.state == "done":
+            report = Path(bpy.path.abspath(window.reported))
+            if window.reported and report.is_file():
                 row = layout.row(align=True)
-                row.label(text=f"{job.out.name} is written", icon="CHECKMARK")
-                row.operator("wm.path_open", text="Open", icon="URL").filepath = str(job.out)
+                row.label(text=f"{report.name} is written", icon="CHECKMARK")
+                row.operator("wm.path_open", text="Open", icon="URL").filepath = str(report)
             ending(layout, job, "No report was written.")
 
 
@@ -265,26 +283,27 @@ MEASURES = (
 )
 
 
-def particle(layout, row, clicking):
-    """The measures of the particle that was clicked."""
+def particle(layout, row):
+    """The measures of the particle that was clicked, each beside its name."""
     if row is None:
-        if clicking:
-            note(layout, "Click a particle in the image editor.", "INFO")
+        note(layout, "Click a particle in the image editor.", "INFO")
         return
-    box = layout.box().column(align=True)
-    box.label(text=f"Particle {row['label']}", icon="DOT")
+    unit = "nm" if row["diameter_nm"] is not None else "px"
+    lines = [("Particle", str(row["label"]))]
     for name, key, power in MEASURES:
-        unit = "nm" if row["diameter_nm"] is not None else "px"
         value = row[f"{key}_{unit}{power}" if unit == "nm" else f"{key}_px"]
-        box.label(text=f"{name}: {plain(value)} {unit}{'²' if power else ''}")
-    for key in ("circularity", "aspect_ratio", "solidity"):
-        box.label(text=f"{reading(key)}: {row[key]:.3f}")
-    if row["confidence"] is not None:
-        box.label(text=f"Confidence: {row['confidence']:.2f}")
-    if row["on_border"]:
-        box.label(text="Cut by the image's border", icon="INFO")
-    if row["touching"]:
-        box.label(text="Touches another", icon="INFO")
+        lines.append((name, f"{plain(value)} {unit}{'²' if power else ''}"))
+    lines += [(reading(key), f"{row[key]:.3f}") for key in ("circularity", "aspect_ratio", "solidity")]
+    lines += [("Confidence", f"{row['confidence']:.2f}")] if row["confidence"] is not None else []
+    beside = [words for key, words in (("on_border", "cut by the border"), ("touching", "touches another")) if row[key]]
+    box = layout.box().column(align=True)
+    box.scale_y = 0.75
+    for name, value in lines:
+        line = box.split(factor=0.5)
+        line.label(text=name)
+        line.label(text=value)
+    if beside:
+        box.label(text=sentence(", ".join(beside)))
 
 
 def plain(value: float) -> str:

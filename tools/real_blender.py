@@ -97,13 +97,18 @@ class Debian:
             # The certificates that this machine trusts: pip is asked for packages in there, too.
             **{name: f"/host{own[name]}" for name in CERTIFICATES if Path(own.get(name, "")).is_file()},
             "BLENDER_USER_RESOURCES": str(self.work / "profile"),
-            "NANOSYNTH_SHOTS": str(self.work / "shots"),
+            "NANOSYNTH_SHOTS": str(self.shots),
             "HOME": str(self.work),
             "LANG": "C.UTF-8",
             "LIBGL_ALWAYS_SOFTWARE": "1",
             **(variables or {}),
         }
         return subprocess.run([*self.inside(command[0]), *map(str, command[1:])], cwd=ROOT, env=variables, **options)
+
+    @property
+    def shots(self) -> Path:
+        """Where screenshots go; those of some parts of the walk leave those of a whole one alone."""
+        return self.work / ("shots-of-parts" if os.environ.get("NANOSYNTH_WALK") else "shots")
 
     def walk(self, *command, variables) -> bool:
         """Run a Blender whose script has to end well, with a clean log, and with nothing left at work; True if so."""
@@ -141,8 +146,10 @@ class Debian:
 
     def install(self, package):
         """Install the zip into a new profile."""
-        shutil.rmtree(self.work, ignore_errors=True)
-        (self.work / "shots").mkdir(parents=True)
+        for left in self.work.iterdir() if self.work.exists() else ():
+            if left == self.shots or not left.name.startswith("shots"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        self.shots.mkdir(parents=True, exist_ok=True)
         (self.work / "profile").mkdir()
         if self.run("/usr/bin/blender", "--command", "extension", "install-file", "-r", "user_default", "-e", package).returncode:
             raise env.Failure("The extension could not be installed in Blender; see above.")
@@ -176,7 +183,7 @@ def main():
         "window": ["/usr/bin/xvfb-run", "-a", "-s", screen, "/usr/bin/blender", "-p", 0, 0, *SCREEN, "--python", tests / "driver.py"],
     }
     failed = [name for name, command in walks.items() if arguments.only in (None, name) and not debian.walk(*command, variables=learn)]
-    print(f"Screenshots are in {debian.work / 'shots'}.")
+    print(f"Screenshots are in {debian.shots}.")
     print(f"FAILED: {' and '.join(failed)}" if failed else "ok")
     return 1 if failed else 0
 

@@ -232,6 +232,12 @@ def test_training_is_the_verb(ops, environment):
     ops.train_network(epochs=3)
     assert told(environment)[6:9] == ["--validation", str(environment / "a.png"), "--validation-scale-file"]
     assert jobs.RUNNING["train"].state == "done" and not jobs.RUNNING["train"].desk.exists()
+    home().nanosynth.annotations = "//annotations"
+    with pytest.raises(RuntimeError, match="no annotation of a.png"):
+        ops.train_network(epochs=3)
+    write_text(environment / "annotations" / "a.tif", "")
+    ops.train_network(epochs=3)
+    assert told(environment)[-2:] == ["--truth", str(environment / "annotations" / "a.tif")]
 
 
 def test_an_error_of_the_job_is_reported_with_its_remedy(ops, environment):
@@ -294,6 +300,7 @@ def test_results_are_shown_tuned_and_exported(ops, result, file):
     assert ops.pick_particle(x=0, y=0) == {"FINISHED"} and results.facts_of(home())["particle"] is None
 
     assert ops.export_results(directory="//taken") == {"FINISHED"}
+    assert window.exported == f"2 particles of real are in {file / 'taken'}"
     np.testing.assert_array_equal(read_labels(file / "taken" / "real_instances.png"), labels)
     assert len((file / "taken" / "real.csv").read_text().splitlines()) == 3
     window.threshold = 0.95
@@ -347,7 +354,7 @@ def test_the_scale_of_the_references_reaches_the_results(ops, environment):
 
 def test_the_report_is_the_verb(ops, result, environment):
     out, _ = result
-    assert ops.write_report(filepath="//report.html") == {"FINISHED"}
+    assert ops.write_report(filepath="//report.html") == {"FINISHED"} and home().nanosynth.reported == "//report.html"
     assert told(environment) == ["report", str(out), "--out", str(environment / "report.html")]
     home().nanosynth.model = ""  # the project's own network: the report tells of its making
     append_line_in(environment / "nanosynth" / "dataset" / "manifest.jsonl", {"index": 0})
@@ -399,6 +406,75 @@ def test_a_moved_project_finds_the_micrographs_of_its_results(ops, result, file)
     assert entry["image"] == str(moved / "real.png") and results.facts_of(home())["count"] == 2
     assert home().collection.objects[pictures.PLANES[1]].data.name == RESULT
     moved.rename(file)
+
+
+DONE, READY, WAITING = "CHECKMARK", "RADIOBUT_ON", "RADIOBUT_OFF"
+
+
+def marks():
+    """What the headers of the steps say."""
+    names = "project references templates look scene generate train select segment analyse".split()
+    return {name: getattr(bpy.types, f"NANOSYNTH_PT_{name}").mark(None, home()) for name in names}
+
+
+def test_the_marks_tell_what_is_done_and_what_can_be(ops, file, environment, monkeypatch):
+    ops.use_preset(preset="sio2")
+    ready = {"project": DONE, "references": READY, "templates": READY, "look": READY, "scene": READY, "generate": READY}
+    assert marks() == {**dict.fromkeys(marks(), WAITING), **ready}
+    write_grey(file / "a.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    ops.load_references(filepath=str(file / "a.png"))
+    assert marks()["references"] == READY  # its scale is not known
+    assert marks()["segment"] == READY  # with the shipped model
+    home().nanosynth.references[0].nm_per_px = 2.0
+    assert marks()["references"] == DONE
+    dataset, run, result = (file / "nanosynth" / name for name in ("dataset", "run", "result"))
+    append_line_in(dataset / "manifest.jsonl", {"index": 0})
+    assert [marks()[name] for name in ("templates", "look", "scene", "generate", "train")] == [DONE, DONE, DONE, READY, READY]
+    home().nanosynth_recipe.count = 1
+    assert marks()["generate"] == DONE
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(file / "nowhere"))
+    assert (marks()["train"], marks()["segment"]) == (WAITING, WAITING)
+    monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(file / "learn.sh"))
+    write_text(run / "settings.toml", "epochs = 2\n")
+    append_line_in(run / "history.jsonl", {"epoch": 1, "loss": 1.0})
+    assert (marks()["train"], marks()["select"]) == (READY, READY)  # it can go on
+    append_line_in(run / "history.jsonl", {"epoch": 2, "loss": 1.0})
+    write_json(run / "selected.json", {"epoch": 2})
+    assert (marks()["train"], marks()["select"]) == (DONE, DONE)
+    write_json(result / "segmentation.json", {"images": [{"name": "a", "image": str(file / "a.png"), "particles": 1}]})
+    assert (marks()["segment"], marks()["analyse"]) == (DONE, READY)
+    write_grey(file / "b.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    ops.load_references(filepath=str(file / "b.png"))
+    assert marks()["segment"] == READY  # one is not segmented yet
+    home().nanosynth.exported = "1 particles of a are in /there"
+    assert marks()["analyse"] == DONE
+    home().nanosynth.result = "//nanosynth/other"
+    assert (marks()["analyse"], home().nanosynth.exported) == (WAITING, "")
+
+
+def test_what_is_grey_says_why(ops, file):
+    from nanosynth.operators import match, templates
+
+    assert not ops.mark_template.poll() and "Select a mesh" in templates.MarkTemplate.needs(bpy.context)
+    bpy.ops.mesh.primitive_cube_add()
+    assert ops.mark_template.poll() and not templates.MarkTemplate.needs(bpy.context)
+    assert not ops.match_references.poll() and "Load one to ten" in match.MatchReferences.needs(bpy.context)
+    assert not ops.show_match.poll() and not ops.undo_match.poll()
+    assert match.ShowMatch.needs(bpy.context) == match.UndoMatch.needs(bpy.context)  # said once
+    bpy.data.images.new(match.PICTURE, 8, 8)
+    assert ops.show_match.poll() and "Nothing to put back" in match.UndoMatch.needs(bpy.context)
+
+
+def test_results_are_chosen_by_their_names(ops, result):
+    out, entry = result
+    record = json.loads((out / "segmentation.json").read_text())
+    write_json(out / "segmentation.json", {**record, "images": [entry, {**entry, "name": "again"}]})
+    window = home().nanosynth
+    assert (window.shown_name, window.shown_result) == ("0", 0)
+    window.shown_name = "1"
+    assert window.shown_result == 1 and results.entry_of(home())["name"] == "again"
+    window.shown_result = 7  # of results that are gone
+    assert window.shown_name == "1"
 
 
 def test_without_results_the_buttons_are_grey(ops, file):

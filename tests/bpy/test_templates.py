@@ -161,6 +161,19 @@ def test_the_scale_is_read_off_a_line(ops, picture):
     assert home().collection.objects[pictures.PLANES[0]].empty_display_size == pytest.approx(300 * 2.5 / 100)
 
 
+def test_the_scale_goes_to_the_others_of_its_size_that_have_none(ops, picture, file):
+    for name, height, nm in (("same", 200, None), ("known", 200, 7.0), ("other", 180, None)):
+        write_grey(file / f"{name}.png", np.random.default_rng(0).integers(0, 99, (height, 300)).astype(np.uint8), nm_per_px=nm)
+        ops.load_references(filepath=str(file / f"{name}.png"))
+    home().nanosynth.reference_index = 0
+    ops.draw_line(target="scale", start=(40, 182), end=(140, 182))
+    ops.set_scale(length_nm=250)
+    assert [r.nm_per_px for r in home().nanosynth.references] == [pytest.approx(2.5), 0, 7, 0]
+    ops.set_scale(length_nm=500, others=True)
+    assert [r.nm_per_px for r in home().nanosynth.references] == [pytest.approx(5), pytest.approx(5), 7, 0]
+    assert home().nanosynth.references[1].scale_source == "line drawn by the user, 100 px for 500 nm, over real.png"
+
+
 def test_the_scale_bar_is_found(ops, picture, file):
     assert ops.find_scale_bar() == {"FINISHED"}
     ops.set_scale(length_nm=1000)

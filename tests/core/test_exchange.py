@@ -62,7 +62,7 @@ def result(folder, labels_of, *, nm_per_px=NM):
                 "name": name,
                 "image": str(folder / "taken" / f"{name}.png"),
                 "nm_per_px": nm_per_px,
-                "nm_per_px_source": "PNG text nm_per_pixel" if nm_per_px else "none: the file states no pixel size",
+                "nm_per_px_source": "PNG metadata" if nm_per_px else "none: the file states no pixel size",
                 "files": {role: path.relative_to(folder).as_posix() for role, path in files.items()},
             }
         )
@@ -121,7 +121,7 @@ def test_csv(one, tmp_path):
     for row in rows:
         area = (labels == int(row["label"])).sum()
         assert float(row["area_px"]) == area and float(row["area_nm2"]) == pytest.approx(area * NM**2, rel=1e-4)
-        assert float(row["nm_per_px"]) == NM and row["scale_source"] == "PNG text nm_per_pixel"
+        assert float(row["nm_per_px"]) == NM and row["scale_source"] == "PNG metadata"
 
 
 def test_what_a_banner_cuts_is_cut_as_in_the_table_of_segment(tmp_path):
@@ -138,7 +138,7 @@ def test_what_a_banner_cuts_is_cut_as_in_the_table_of_segment(tmp_path):
     [path] = export(folder, tmp_path, "csv")
     above, probability = labels[:-banner], np.where(labels > 0, 204, 3)[:-banner] / 255
     pixels = images.read_micrograph(folder / "taken" / "a.png", crop_bottom=banner).pixels
-    expected = table_text(measure(above, pixels, probability=probability, nm_per_px=NM), nm_per_px=NM, scale_source="PNG text nm_per_pixel")
+    expected = table_text(measure(above, pixels, probability=probability, nm_per_px=NM), nm_per_px=NM, scale_source="PNG metadata")
     assert path.read_text(encoding="utf-8") == expected
     assert expected != table_text(measure(labels, nm_per_px=NM), nm_per_px=NM)
 

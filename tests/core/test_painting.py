@@ -14,7 +14,7 @@ from nanosynth.errors import NanosynthError
 from nanosynth.fields import to_dict
 from nanosynth.files import append_line, write_json
 from nanosynth.learn.images import read_labels, write_grey, write_labels
-from nanosynth.learn.painting import PLOT_PX, Painter, histogram, loss_curve, measure_one, run_painter, sizes_of
+from nanosynth.learn.painting import PLOT_PX, ROOM, Painter, headed, histogram, loss_curve, measure_one, run_painter, sizes_of
 from nanosynth.learn.particles import measure
 from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
@@ -190,11 +190,22 @@ def test_an_epoch_is_shown_over_its_micrograph(run):
     painter = Painter()
     for opacity, expected in ((0.0, (10, 10)), (1.0, (28, 255)), (0.5, (19, 132))):
         (shown,) = answers(painter, "epoch", run=run, epoch=7, opacity=opacity)
-        body = shown.picture[-40:]
-        assert body.shape == (40, 104, 3)
-        assert abs(int(body[20, 25, 0]) - expected[0]) <= 1 and abs(int(body[20, 79, 0]) - expected[1]) <= 1
+        body = shown.picture[-463:]  # enlarged to the width of the room
+        assert body.shape == (463, ROOM[0], 3)
+        assert abs(int(body[230, 290, 0]) - expected[0]) <= 1 and abs(int(body[230, 915, 0]) - expected[1]) <= 1
     (without,) = answers(painter, "epoch", run=run, epoch=55)
     assert without.picture.shape[2] == 3
+
+
+def test_a_heading_is_whole_where_its_picture_is_shown_smaller():
+    """Of the rows and columns that an editor shows, those of the letters are the ones that were drawn for it."""
+    large = headed("Epoch 12     loss 0.1234", np.zeros((960, 2564, 3), np.uint8), (630, 420))
+    assert large.shape[1] == 2564 and (large[-960:] == 0).all()
+    zoom = 640 / 2574
+    rows, columns = (np.floor((np.arange(int(side * zoom)) + 0.5) / zoom).astype(int) for side in (large.shape[0] - 960, 2564))
+    shown = large[:-960][rows][:, columns]
+    drawn = headed("Epoch 12     loss 0.1234", np.zeros((10, 638, 3), np.uint8), (638, 420))[: len(shown), : shown.shape[1]]
+    assert (np.abs(shown.astype(int) - drawn).max(-1) > 40).mean() < 0.02
 
 
 def test_the_gallery_has_all_epochs_or_as_many_as_fit(run):
@@ -212,7 +223,7 @@ def test_the_training_is_shown_with_its_newest_picture(run, tmp_path):
     assert (shown.picture[-5, 600] == 4 * 50).all() and shown.plot.shape == (PLOT_PX[1], PLOT_PX[0], 3)
     (tmp_path / "new").mkdir()
     (empty,) = answers(Painter(), "training", run=str(tmp_path / "new"))
-    assert empty.picture.shape[0] == 400
+    assert empty.picture.shape[1::-1] == ROOM
 
 
 def test_plots_hold_their_values():

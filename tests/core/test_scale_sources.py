@@ -362,7 +362,7 @@ def test_bar_against_metadata(tmp_path):
     picture = np.round(drawn(120)[0] * 255).astype(np.uint8)
     images.write_grey(tmp_path / "a.png", picture, nm_per_px=9.0)
     read = images.read_micrograph(tmp_path / "a.png", bar_nm=300)
-    assert read.nm_per_px == pytest.approx(2.5, rel=1e-3) and any("9" in note and "PNG text" in note for note in read.notes)
+    assert read.nm_per_px == pytest.approx(2.5, rel=1e-3) and any("9" in note and "PNG metadata" in note for note in read.notes)
 
 
 # Scale files

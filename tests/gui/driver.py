@@ -29,6 +29,8 @@ TICK_S = 0.1
 SLOWEST_S = 200.0
 PATIENCE = float(os.environ.get("NANOSYNTH_PATIENCE", 1.0))
 """Times as long as on a machine that is free."""
+CANCEL_S, FIRST_S, FULL_S = 2.0, 1.0, 4.0
+"""How soon a cancelled job has ended, and a first picture and the full one are there, on a machine that is free."""
 F3 = "69"
 """The key's number on a keyboard of Xvfb's: of its name a newer xdotool makes Alt F3."""
 BUTTON = (84, 84, 84)
@@ -53,7 +55,7 @@ def seen(of):
 
 
 def pause(seconds):
-    end = time.monotonic() + seconds * min(PATIENCE, 5)
+    end = time.monotonic() + seconds * min(PATIENCE, 2)
     while time.monotonic() < end:
         yield
 
@@ -63,6 +65,12 @@ def until(condition, what, seconds=SLOWEST_S):
     while not condition():
         assert time.monotonic() < end, f"waited in vain for: {what}"
         yield
+
+
+def within(seconds, limit, what):
+    """Note how long something took, and that it was soon enough."""
+    print(f"{what}: {seconds:.2f} s (limit {limit:g} s, {PATIENCE:g}-fold)", flush=True)
+    assert seconds <= limit * PATIENCE, f"{what}: {seconds:.2f} s"
 
 
 def window():
@@ -111,22 +119,39 @@ def invoke(operator, kind="VIEW_3D", **values):
 
 def main_buttons():
     """The places of the large buttons in the sidebar that can be pressed, from the top."""
+    return buttons((23, 32), 0.3)
+
+
+def plain_buttons():
+    """The places of the buttons of usual height that take a whole row of the sidebar, or two of which do."""
+    return buttons((17, 22), 0.5)
+
+
+def buttons(heights, share):
+    """The places of buttons in the sidebar, from the top: rows of these heights [px] of which so much has their colour."""
     from PIL import Image
 
     picture = np.asarray(Image.open(io.BytesIO(screen())).convert("RGB"))
     side = sidebar()
     top, bottom = window().height - side.y - side.height, window().height - side.y
     inside = picture[top:bottom, side.x : side.x + side.width].astype(int)
-    column = (np.abs(inside - BUTTON) <= 3).all(2).mean(1) > 0.4  # rows that are mostly button, whatever is written on it
+    column = (np.abs(inside - BUTTON) <= 3).all(2).mean(1) > share  # whatever is written on it
     edges = np.flatnonzero(np.diff(np.concatenate([[False], column, [False]]).astype(int)))
-    runs = [(first, last) for first, last in zip(edges[::2], edges[1::2]) if 23 <= last - first <= 32]
+    runs = [(first, last) for first, last in zip(edges[::2], edges[1::2]) if heights[0] <= last - first <= heights[1]]
     return [(side.x + side.width * 0.4, window().height - top - (first + last) / 2) for first, last in runs]
 
 
-def press(answered, what, last=False):
+def mouse_aside():
+    """Out of the sidebar: what is under the mouse has another colour."""
+    pointer(window().width / 4, window().height / 2)
+    yield from pause(0.3)
+
+
+def press(answered, what, last=False, among=main_buttons):
     """Click a panel's main button, or its last one, with the mouse; again if the click was lost on a machine that is busy."""
     for _ in range(4):
-        found = main_buttons()
+        yield from mouse_aside()
+        found = among()
         if found:
             click(*found[-1 if last else 0])
         end = time.monotonic() + 10 * PATIENCE
@@ -169,6 +194,8 @@ def begun(folder):
     yield from until(lambda: sidebar().width > 1 and sidebar().active_panel_category == "Nanosynth", "the sidebar tab", 60)
     yield from pause(1.5)
     shot("01_workspace_unsaved")
+    marks = {name: mark(name) for name in STEPS}
+    assert "CHECKMARK" not in marks.values(), marks  # nothing was done yet
     for name in STEPS:
         yield from alone(name)
         shot(f"02_before_{name}")
@@ -182,6 +209,7 @@ def at_once(folder):
     yield from drop(folder / "spheres.png")
     yield from until(lambda: len(home().nanosynth.references) == 1, "the dropped micrograph", 20)
     yield from scale_found()
+    yield from unequipped()
     yield from alone("segment")
     shot("02_at_once")
     yield from press(lambda: "segment" in jobs.RUNNING, "segmentation")
@@ -194,6 +222,17 @@ def at_once(folder):
     assert entry["particles"] > 5, entry
     bpy.ops.nanosynth.remove_reference()
     yield from alone("project")
+
+
+def unequipped():
+    """The panels that need a training environment, where there is none."""
+    known = os.environ.pop("NANOSYNTH_LEARN_PYTHON")
+    for name in ("train", "segment"):
+        yield from alone(name)
+        assert mark(name) == "RADIOBUT_OFF", mark(name)
+        shot(f"02_without_environment_{name}")
+    os.environ["NANOSYNTH_LEARN_PYTHON"] = known
+    assert mark("segment") == "RADIOBUT_ON", mark("segment")
 
 
 def scale_found():
@@ -220,7 +259,11 @@ def dropped(folder):
     shot("04_file_browser")
     key("Escape")
     yield from until(lambda: window().screen.areas[0].type != "FILE_BROWSER", "the way back", 20)
-    yield from chosen(folder / "real.png")
+    yield from press(lambda: window().screen.areas[0].type == "FILE_BROWSER", "the file browser")
+    browsed(folder, "real.png")
+    yield from until(lambda: len(home().nanosynth.references) == 1, "the chosen micrograph", 20)
+    invoke(bpy.ops.nanosynth.remove_reference)
+    yield from pause(0.5)
     yield from several(folder)
     yield from drop(folder / "real.png", name="05_dropped")
     yield from until(lambda: len(home().nanosynth.references) == 1, "the dropped micrograph", 20)
@@ -229,17 +272,13 @@ def dropped(folder):
     yield from measured()
 
 
-def chosen(path):
-    """A micrograph chosen in the file browser."""
-    yield from press(lambda: window().screen.areas[0].type == "FILE_BROWSER", "the file browser")
+def browsed(folder, name=""):
+    """A folder, or a file in it, chosen in the file browser that is open."""
     browser = window().screen.areas[0]
-    browser.spaces.active.params.directory = os.fsencode(f"{path.parent}/")
-    browser.spaces.active.params.filename = path.name
+    browser.spaces.active.params.directory = os.fsencode(f"{folder}/")
+    browser.spaces.active.params.filename = name
     with bpy.context.temp_override(window=window(), area=browser, region=region("WINDOW", browser)):
         bpy.ops.file.execute()
-    yield from until(lambda: len(home().nanosynth.references) == 1, "the chosen micrograph", 20)
-    invoke(bpy.ops.nanosynth.remove_reference)
-    yield from pause(0.5)
 
 
 def several(folder):
@@ -255,9 +294,23 @@ def several(folder):
     assert [reference.name for reference in home().nanosynth.references] == names
     yield from pause(1)
     shot("05_several")
-    with bpy.context.temp_override(window=window(), area=area("VIEW_3D"), region=sidebar()):
-        bpy.ops.ed.undo()
-    yield from until(lambda: not home().nanosynth.references, "undo", 20)
+    invoke(bpy.ops.nanosynth.find_scale_bar)
+    yield from until(lambda: module("operators.lines").drawn(home(), "scale"), "the scale bar", 30)
+    yield from pause(1)
+    shot("05_several_scale")
+    for _ in range(2):  # the field, then the question
+        key("Escape")
+        yield from pause(0.5)
+    assert bpy.ops.nanosynth.set_scale(length_nm=1000, others=True) == {"FINISHED"}
+    assert len({reference.nm_per_px for reference in home().nanosynth.references}) == 1 and mark("references") == "CHECKMARK"
+    yield from pause(0.5)
+    shot("05_several_with_scale")
+    for _ in range(5):  # the scales, the line and the loading
+        if home().nanosynth.references:
+            with bpy.context.temp_override(window=window(), area=area("VIEW_3D"), region=sidebar()):
+                bpy.ops.ed.undo()
+            yield from pause(0.5)
+    assert not home().nanosynth.references, "undo"
     yield from pause(0.5)
 
 
@@ -282,9 +335,14 @@ def matched(folder):
     yield from alone("look")
     yield from unfolded("NANOSYNTH_PT_match")
     before = module("fields").to_dict(module("operators.state").recipe_of(home()))
+    shot("08_before_matching")
     yield from press(lambda: jobs.running("match"), "matching", last=True)
     yield from until(lambda: jobs.RUNNING["match"].share > 0 or ended("match")(), "its first word")
     shot("08_matching")
+    yield from cancel("match")
+    shot("08_matching_cancelled")
+    assert module("fields").to_dict(module("operators.state").recipe_of(home())) == before
+    yield from press(lambda: jobs.running("match"), "matching again", last=True)
     yield from until(ended("match"), "the matched recipe")
     well("match")
     yield from pause(1.5)
@@ -308,10 +366,33 @@ def tuned(folder):
     yield from pause(1)
     shot("08_preview")
     yield from tuned_look(ops, preview)
+    yield from first_usable(preview)
     invoke(ops.stop_preview)
     assert not preview.Live.on
     yield from alone("scene")
     shot("09_scene")
+
+
+def first_usable(preview):
+    """How soon the preview follows a slider, with the recipe that users begin with, at 256 px."""
+    state, scene = module("operators.state"), home()
+    tiny, asked = state.recipe_of(scene), preview.Live.number
+    state.put_recipe(scene, module("synth.recipe").read_recipe("sio2"))
+    assert scene.nanosynth.preview_px == 256
+    yield from until(lambda: preview.Live.number > asked and preview.Live.finished(), "the preview of the preset")
+    for number, base in enumerate(((0.3, 0.4), (0.7, 0.8), (0.5, 0.6))):
+        begun, asked = time.monotonic(), preview.Live.number
+        scene.nanosynth_recipe.shader.base = base
+        yield from until(lambda asked=asked: preview.Live.number > asked and preview.Live.picture["number"] == preview.Live.number, "its first picture")
+        seconds = time.monotonic() - begun
+        if not number:
+            shot("08_preview_first")
+        within(seconds, FIRST_S, "first usable picture at 256 px")
+        yield from until(preview.Live.finished, "its last picture")
+    yield from pause(0.5)
+    shot("08_preview_preset")
+    state.put_recipe(scene, tiny)
+    yield from until(preview.Live.finished, "the preview")
 
 
 def generated(folder):
@@ -326,6 +407,7 @@ def generated(folder):
     shot("10_generating")
     yield from cancel("generate")
     shot("11_cancelled")
+    assert mark("generate") == "RADIOBUT_ON" and mark("templates") == "CHECKMARK"
     scene = home()
     scene.nanosynth_recipe.count = pairs = state.made_pairs(state.place(scene, "dataset")) + 20
     scene.nanosynth.generate_detached = True
@@ -350,14 +432,23 @@ def generated(folder):
 
 
 def trained(folder):
-    """The extension is disabled at work, and the run goes on."""
-    jobs = module("operators.jobs")
+    """A training is cancelled; the extension is disabled at work, and the run goes on."""
+    jobs, painter = module("operators.jobs"), module("operators.painter")
     yield from alone("train")
-    home().nanosynth.training, home().nanosynth.training_file = "file", "//training.toml"
+    scene = home()
+    scene.nanosynth.training, scene.nanosynth.training_file, scene.nanosynth.epochs = "file", "//training.toml", 40
+    scene.nanosynth.annotations = "//annotations"
     yield from press(lambda: jobs.running("train"), "training")
-    yield from until(lambda: jobs.RUNNING["train"].share > 0 or ended("train")(), "the first step")
+    yield from until(lambda: "training" in painter.Studio.plots or ended("train")(), "the picture of its first epoch")
+    assert jobs.running("train"), jobs.RUNNING["train"].error
+    assert painter.shown(bpy.context, painter.IMAGES["training"][0]), "the picture of the training is not in the editor"
     yield from pause(0.5)
     shot("20_training")
+    yield from cancel("train")
+    shot("20_training_cancelled")
+    assert module("operators.state").history(module("operators.state").place(home(), "run")) and mark("train") == "RADIOBUT_ON"
+    yield from press(lambda: jobs.running("train"), "the training going on")
+    yield from until(lambda: jobs.RUNNING["train"].share > 0 or ended("train")(), "the first step")
     pointer(window().width / 4, window().height / 2)
     bpy.ops.preferences.addon_disable(module=NAME)  # at work
     yield from pause(1)
@@ -373,6 +464,8 @@ def trained(folder):
     yield from until(painted("training"), "the picture of the training")
     yield from pause(1)
     shot("21_trained")
+    lines = module("operators.state").history(module("operators.state").place(home(), "run"))
+    assert len(lines) == 40 and all(line["f1"] is not None for line in lines) and mark("train") == "CHECKMARK"
 
 
 def selected(folder):
@@ -411,17 +504,36 @@ def selected(folder):
 
 
 def segmented(folder):
-    """The micrograph through the network."""
-    jobs = module("operators.jobs")
+    """Micrographs through the network: cancelled, done, and looked at one after another."""
+    jobs, results = module("operators.jobs"), module("operators.results")
+    for number in (1, 2):
+        pair = module("synth.render").make_pair(module("operators.state").recipe_of(home()), 1000 + number)
+        module("learn.images").write_grey(folder / f"more {number}.png", pair.image, nm_per_px=1500 / 96)
+    yield from drop(*(folder / f"more {number}.png" for number in (1, 2)))
+    yield from until(lambda: len(home().nanosynth.references) == 3, "the dropped micrographs", 20)
     yield from alone("segment")
     yield from press(lambda: "segment" in jobs.RUNNING, "segmentation")
     yield from pause(1.5)
     shot("30_segmenting")
+    yield from cancel("segment")
+    shot("30_segmenting_cancelled")
+    yield from press(lambda: jobs.running("segment"), "segmentation going on")
     yield from until(ended("segment"), "the segmentation")
     well("segment")
     yield from until(painted("result"), "the picture of the result")
     yield from pause(1)
     shot("31_segmented")
+    assert mark("segment") == "CHECKMARK" and mark("analyse") == "RADIOBUT_ON"
+    yield from alone("analyse")
+    names = [entry["name"] for entry in results.entries(home())]
+    assert sorted(names) == ["more 1", "more 2", "real"], names
+    for number, name in enumerate(names):
+        home().nanosynth.shown_name = str(number)
+        yield from until(painted("result"), name)
+        yield from pause(0.6)
+        shot(f"31_stepped_{number}")
+        assert results.Shown.request["name"] == name
+        assert area("IMAGE_EDITOR").spaces.active.image.name.startswith(name), "the micrograph stands above its result"
 
 
 def analysed(folder):
@@ -431,8 +543,9 @@ def analysed(folder):
     results = module("operators.results")
     large_result(folder)
     home().nanosynth.result = "//large/result"
+    before = len(home().nanosynth.references)
     yield from drop(folder / "large" / "large.png")
-    yield from until(lambda: len(home().nanosynth.references) == 2, "the dropped micrograph", 20)
+    yield from until(lambda: len(home().nanosynth.references) == before + 1, "the dropped micrograph", 20)
     yield from alone("analyse")
     for kind in ("probability", "mask", "instances", "outlines", "histogram", "overlay"):
         home().nanosynth.shown = kind
@@ -461,7 +574,9 @@ def analysed(folder):
     assert off < 8, f"the coarse picture is {off:.0f} of 255 brighter or darker"
     home().nanosynth.threshold = 0.45
     yield from until(painted("result"), "the full answer")
-    print("seconds to the first and to the full answer at 2048 px:", "; ".join(f"{a:.2f}, {b:.2f}" for a, b in answers), flush=True)
+    for first, full in answers:
+        within(first, FIRST_S, "first answer at 2048 px")
+        within(full, FULL_S, "full answer at 2048 px")
     bpy.ops.ed.undo_push(message="tuned")
     home().nanosynth.threshold = 0.9
     bpy.ops.ed.undo_push(message="tuned too far")
@@ -488,11 +603,45 @@ def analysed(folder):
     yield from until(painted("result"), "the answer")
     yield from pause(0.6)
     shot("35_opacity")
-    assert ops.export_results(directory=str(folder / "taken")) == {"FINISHED"}
+    yield from taken_away(folder)
+
+
+def taken_away(folder):
+    """Export and Write Report, by their buttons."""
+    jobs, browser = module("operators.jobs"), lambda: window().screen.areas[0].type == "FILE_BROWSER"
+    assert mark("analyse") == "RADIOBUT_ON"
+    (folder / "taken").mkdir()
+    yield from wheel(5)
+    yield from press(browser, "the folder of the export")
+    browsed(folder / "taken")
+    yield from until(lambda: (folder / "taken" / "large.csv").is_file(), "the export")
     yield from until(painted("export"), "the export")
-    assert (folder / "taken" / "large.csv").is_file()
+    yield from pause(1)
     yield from wheel(5)
     shot("36_exported")
+    assert mark("analyse") == "CHECKMARK"
+    yield from press(browser, "the file of the report", last=True, among=plain_buttons)
+    browsed(folder, "report.html")
+    yield from until(lambda: jobs.running("report"), "the report", 20)
+    yield from pause(1)
+    yield from wheel(5)
+    shot("37_reporting")
+    yield from cancel("report")
+    yield from wheel(5)
+    shot("37_reporting_cancelled")
+    assert not (folder / "report.html").exists()
+    bpy.ops.nanosynth.forget_job(kind="report")
+    yield from pause(1)
+    yield from wheel(5)
+    yield from press(browser, "the file of the report", last=True, among=plain_buttons)
+    browsed(folder, "report.html")
+    yield from until(lambda: jobs.running("report"), "the report", 20)
+    yield from until(ended("report"), "the report")
+    well("report")
+    yield from pause(1)
+    yield from wheel(5)
+    shot("38_reported")
+    assert (folder / "report.html").is_file() and home().nanosynth.reported == "//report.html"
     yield from wheel(4)
 
 
@@ -522,12 +671,17 @@ def drawn(folder):
 
 
 def environment(_):
-    """The preferences; a training environment that is begun by the button and cancelled, or refused in plain words."""
+    """The preferences: the training environment is checked; one is begun and cancelled, or refused in plain words."""
     jobs, folder = module("operators.jobs"), Path(tempfile.mkdtemp(prefix="nanosynth-gui-"))
     bpy.ops.nanosynth.show_preferences("INVOKE_DEFAULT")
     yield from pause(2)
     shot("51_preferences")
     system, ops = bpy.context.preferences.system, bpy.ops.nanosynth
+    ops.check_environment("INVOKE_DEFAULT")
+    yield from until(ended("environment"), "the check")
+    well("environment")
+    yield from pause(1)
+    shot("51_preferences_checked")
     system.use_online_access = False
     assert not ops.create_environment.poll()
     system.use_online_access = True
@@ -536,8 +690,9 @@ def environment(_):
     yield from until(lambda: job.text.startswith("fetching") or job.state != "running", "its first package")
     yield from pause(3)
     shot("52_environment")
-    if job.state == "running":
-        yield from cancel("environment")
+    if job.state == "running":  # removing gigabytes takes its time
+        ops.cancel_job(kind="environment")
+        yield from until(lambda: job.state != "running", "the end of a cancelled job", 60)
     assert job.state == "cancelled" or job.error, (job.state, job.error)
     shot("53_environment_ended")
     assert not list(folder.iterdir()), list(folder.iterdir())
@@ -586,14 +741,27 @@ def drop(*paths, name=None):
 
 
 def cancel(kind):
-    """Press the only button of the panel at work, and wait for the answer."""
+    """Click Cancel, the last button in the panel at work, and wait for the answer."""
     job = module("operators.jobs").RUNNING[kind]
-    bpy.ops.nanosynth.cancel_job(kind=kind)
-    begun = time.monotonic()
+    for _ in range(4):
+        yield from mouse_aside()
+        click(*plain_buttons()[-1])
+        begun = time.monotonic()
+        while not job.cancelling and time.monotonic() < begun + 2 * PATIENCE:
+            yield
+        if job.cancelling:
+            break
+    assert job.cancelling, f"no answer to Cancel: {job.state}"
     yield from until(lambda: job.state != "running", "the end of a cancelled job", 60)
     assert job.state == "cancelled", job.state
-    print(f"cancelled after {time.monotonic() - begun:.1f} s", flush=True)
+    within(time.monotonic() - begun, CANCEL_S, f"{kind} cancelled")
     yield from pause(0.7)
+
+
+def mark(step):
+    """What the header of a step says: the icon's name."""
+    panel = getattr(bpy.types, f"NANOSYNTH_PT_{step}")
+    return panel.mark(None, home())
 
 
 def large_result(folder, side=2048):

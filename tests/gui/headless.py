@@ -51,6 +51,7 @@ def tiny_recipe(folder):
     (folder / "training.toml").write_text(TRAINING, encoding="utf-8")
     pair = module("synth.render").make_pair(recipe, 1000)
     module("learn.images").write_grey(folder / "real.png", pair.image, nm_per_px=1500 / 96)
+    module("learn.images").write_labels(folder / "annotations" / "real.png", pair.instances)
     return folder / "tiny.toml"
 
 
