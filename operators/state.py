@@ -414,7 +414,7 @@ def segmentation(folder: Path | None) -> dict:
 
 def results(folder: Path | None) -> list[dict]:
     """The images that were segmented without an error."""
-    return [entry for entry in segmentation(folder).get("images", []) if _tells(entry, "name", "image", "files") and "error" not in entry]
+    return [entry for entry in segmentation(folder).get("images", []) if _tells(entry, "name", "image") and "error" not in entry]
 
 
 def model_of(scene) -> Path | None:
