@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from . import __version__
-from .doctor import foreign_environment, importable, learn_python
+from .doctor import NESTED, foreign_environment, importable, learn_python
 from .errors import NanosynthError, explained
 from .reporting import ConsoleReporter, JsonReporter
 
@@ -387,6 +387,11 @@ def elsewhere(verb, needed, argv) -> int:
         raise NanosynthError(
             f"{verb} needs Blender, and this Python has no bpy.",
             f"Run './nanosynth {verb} …' in a checkout or 'blender --command nanosynth {verb} …'.",
+        )
+    if os.environ.get(NESTED):
+        raise NanosynthError(
+            f"{verb} needs the package {needed}, which the training environment lacks: {sys.executable}.",
+            "Name another Python in the extension's preferences or in the environment variable NANOSYNTH_LEARN_PYTHON.",
         )
     python = learn_python()
     if python is None:

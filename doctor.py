@@ -23,9 +23,14 @@ DISK_WANTED_GB = 5
 TIME_LIMIT_S = 120
 
 
+NESTED = "NANOSYNTH_NESTED"
+"""The environment variable that tells a process that it is the training environment: it looks for no other, and so never for itself."""
+
+
 def foreign_environment() -> dict:
-    """The environment variables without those that tie a Python to its own packages."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE")}
+    """The environment variables for the training environment, without those that tie a Python to its own packages."""
+    own = ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE")
+    return {name: value for name, value in os.environ.items() if name not in own} | {NESTED: "1"}
 
 
 def made_environment() -> Path | None:
@@ -89,7 +94,8 @@ def examine(folder=".", *, devices=True) -> dict:
     free = shutil.disk_usage(folder).free / 1e9
     if free < DISK_WANTED_GB:
         problems.append({"message": f"Only {free:.1f} GB free on this disk.", "remedy": "Free some space; 180 pairs and a run take about 3 GB."})
-    learn = learn_python() if in_blender else None
+    outermost = in_blender and not os.environ.get(NESTED)
+    learn = learn_python() if outermost else None
     findings = {
         "python": f"{platform.python_version()} ({sys.executable or 'inside Blender'})",
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -101,7 +107,7 @@ def examine(folder=".", *, devices=True) -> dict:
         "problems": problems,
         "ok": not problems,
     }
-    if in_blender and devices:
+    if outermost and devices:
         findings["learn"] = examine_learn(learn)
     return findings
 

@@ -10,8 +10,8 @@ from ..doctor import learn_python, made_environment
 from ..errors import NanosynthError
 from ..jobs.environment import SIZE_GB, interpreter
 from ..jobs.process import plain_command
-from . import jobs
-from .base import Action
+from . import jobs, state
+from .base import RELATIVE, Action
 
 
 class _EnvironmentJob(Action):
@@ -33,7 +33,9 @@ class CreateEnvironment(_EnvironmentJob):
     bl_label = "Create Training Environment"
     bl_description = f"Fetch TensorFlow and what belongs to it into a folder of its own in your user folder (about {SIZE_GB} GB); nothing else is touched"
 
-    directory: bpy.props.StringProperty(name="Folder", description="Where it is made; empty: in the user folder", subtype="DIR_PATH")
+    directory: bpy.props.StringProperty(
+        name="Folder", description="Where it is made; empty: in the user folder", subtype="DIR_PATH", options=RELATIVE
+    )
 
     @classmethod
     def poll(cls, context):
@@ -43,7 +45,7 @@ class CreateEnvironment(_EnvironmentJob):
         return not jobs.busy(cls, "environment")
 
     def act(self, context):
-        folder = Path(bpy.path.abspath(self.directory)) if self.directory else made_environment()
+        folder = state.absolute(self.directory, "training environment") if self.directory else made_environment()
         return self.perform(lambda desk: plain_command("environment", "--out", folder), lambda: use(interpreter(folder)))
 
 
@@ -63,7 +65,7 @@ class CheckEnvironment(_EnvironmentJob):
                 raise NanosynthError(" ".join(p["message"] for p in findings["problems"]), findings["problems"][0]["remedy"])
 
         answer = self.perform(lambda desk: jobs.learn_command("doctor"), then)
-        if self.wait:
+        if self.wait and answer == {"FINISHED"}:
             self.report({"INFO"}, "; ".join(summary(jobs.RUNNING["environment"].result)))
         return answer
 

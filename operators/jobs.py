@@ -139,7 +139,8 @@ class Tethered(Job):
             changed = True
             if message is None:
                 self.child.end()
-                self.ended(self.child.process.poll() == 0, self.child.failure)
+                # By its last message, as of a detached one: a check that finds something wrong has another exit code than 0.
+                self.ended(bool(self.result), self.child.failure)
                 shutil.rmtree(self.desk, ignore_errors=True)
             else:
                 self.hear(message)

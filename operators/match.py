@@ -127,7 +127,10 @@ class DropLooks(Action):
 
     @classmethod
     def poll(cls, context):
-        return bool(state.home(context).nanosynth_recipe.looks)
+        if not state.home(context).nanosynth_recipe.looks:
+            cls.poll_message_set("The recipe has no looks")
+            return False
+        return True
 
     def act(self, context):
         state.home(context).nanosynth_recipe.looks.clear()

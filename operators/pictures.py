@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 from PIL import Image
 
+from ..errors import NanosynthError
 from ..learn.pictures import EDGE_PX
 from ..synth.recipe import NM_PER_UNIT
 
@@ -51,20 +52,28 @@ def packed(name: str, data: bytes) -> bpy.types.Image:
 
 def array_of(image: bpy.types.Image) -> np.ndarray:
     """The pixels of an image that `show_array` made: uint8 (H, W) or (H, W, 3), row 0 at the top."""
-    with Image.open(io.BytesIO(image.packed_file.data)) as file:  # reading Blender's own takes a tenth of a second at 2048 px
-        return np.asarray(file)
+    source = io.BytesIO(image.packed_file.data) if image.packed_file else bpy.path.abspath(image.filepath)  # of an unpacked one
+    try:
+        with Image.open(source) as file:  # reading Blender's own takes a tenth of a second at 2048 px
+            return np.asarray(file)
+    except OSError as error:
+        raise NanosynthError(f"The image {image.name} has lost its picture.", "Make it again.") from error
 
 
 def show_file(context, name: str, path):
     """Show a file in an image datablock of this name, below the reference; a second call shows another file in its place."""
     from . import state
 
+    try:
+        with Image.open(path) as file:  # which does not read the picture, as Blender would for its size
+            size = file.size
+    except OSError as error:
+        raise NanosynthError(f"{path}: missing or damaged.", "Make it again.") from error
     image = bpy.data.images.get(name) or bpy.data.images.new(name, 8, 8, alpha=False)
     image.source = "FILE"
     image.filepath = state.relative(Path(path))
     image.reload()
-    with Image.open(path) as file:  # which does not read the picture, as Blender would for its size
-        show(context, image, "result", file.size)
+    show(context, image, "result", size)
 
 
 def image_of(path: Path) -> bpy.types.Image:

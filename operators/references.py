@@ -109,8 +109,9 @@ class ShowReference(Action):
 
     @classmethod
     def poll(cls, context):
-        if not state.home(context).nanosynth.references:
-            cls.poll_message_set("Load a micrograph first")
+        scene = state.home(context)
+        if lines.chosen_reference(scene) is None:
+            cls.poll_message_set("Choose a micrograph in the list first" if scene.nanosynth.references else "Load a micrograph first")
             return False
         return True
 
@@ -183,7 +184,7 @@ class SetScale(Action):
         reference, length_px = lines.chosen_reference(scene), _scale_px(scene)
         if not self.length_nm:
             raise NanosynthError("The length of the scale bar was not told.", "Type the number that is printed beside it.")
-        reference.nm_per_px = canonical(self.length_nm / length_px)
+        reference.nm_per_px = float(f"{self.length_nm / length_px:.6g}")  # as where a bar's length is told to `read_micrograph`
         reference.scale_source = f"line drawn by the user, {length_px:.4g} px for {self.length_nm:g} nm"
         for other in _alike(scene.nanosynth, reference) if self.others else ():
             other.nm_per_px, other.scale_source = reference.nm_per_px, f"{reference.scale_source}, over {reference.name}"

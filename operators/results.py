@@ -321,7 +321,10 @@ class ClickParticles(Action):
         if event.type == "LEFTMOUSE" and event.value == "PRESS":
             place = pixel_under(context, event)
             if place is not None:
-                bpy.ops.nanosynth.pick_particle("EXEC_DEFAULT", True, x=place[0], y=place[1])
+                try:
+                    bpy.ops.nanosynth.pick_particle("EXEC_DEFAULT", True, x=place[0], y=place[1])
+                except RuntimeError as error:  # what it reports, it reports to its caller
+                    self.report({"ERROR"}, str(error).strip().removeprefix("Error: "))
                 return {"RUNNING_MODAL"}
         return {"PASS_THROUGH"}
 

@@ -9,7 +9,9 @@ import bpy
 import numpy as np
 
 from ..errors import NanosynthError
+from ..fields import specs
 from ..synth.dataset import Dataset
+from ..synth.recipe import Camera
 from ..synth.sampling import look_of, sample_scene
 from ..synth.scene import building
 from ..synth.substrate import map_side, substrate_map
@@ -33,8 +35,11 @@ class PreviewScene(Action):
         scene = state.home(context)
         templates.freshen(scene)
         index = scene.nanosynth.scene_index if self.index < 0 else self.index
+        side, least = self.side or scene.nanosynth.preview_px, next(spec.low for name, _, spec in specs(Camera) if name == "image_px")
+        if side < least:
+            raise NanosynthError(f"A preview of {side} px is too small.", f"Use {least} px or more.")
         begun = time.monotonic()
-        pair = make_pair(small(state.recipe_of(scene), self.side or scene.nanosynth.preview_px), index)
+        pair = make_pair(small(state.recipe_of(scene), side), index)
         image = pictures.show_array(preview.IMAGE, pair.image)
         image["nm_per_px"] = pair.record["nm_per_pixel"]
         pictures.show(context, image, "result")

@@ -358,6 +358,11 @@ def _json(stamp):
         return None
 
 
+def _tells(value, *names) -> bool:
+    """Whether what was read is a section with these keys; a file of somebody else's may hold anything."""
+    return isinstance(value, dict) and value.keys() >= set(names)
+
+
 def made_pairs(folder: Path | None) -> int:
     """Finished pairs of a data set."""
     stamp = folder and _stamped(folder / "manifest.jsonl")
@@ -367,7 +372,7 @@ def made_pairs(folder: Path | None) -> int:
 def history(folder: Path | None) -> list[dict]:
     """The finished epochs of a run."""
     stamp = folder and _stamped(folder / "history.jsonl")
-    return _lines(stamp) if stamp else []
+    return [line for line in _lines(stamp) if _tells(line, "epoch", "loss")] if stamp else []
 
 
 @functools.lru_cache(maxsize=8)
@@ -390,24 +395,26 @@ def selected(folder: Path | None) -> int | None:
     """The selected epoch of a run."""
     stamp = folder and _stamped(folder / "selected.json")
     chosen = _json(stamp) if stamp else None
-    return chosen["epoch"] if chosen else None
+    return chosen["epoch"] if _tells(chosen, "epoch") else None
 
 
 def favourites(folder: Path | None) -> list[int]:
     """The epochs of a run that were marked as favourites."""
     stamp = folder and _stamped(folder / "favourites.json")
-    return (_json(stamp) or []) if stamp else []
+    marked = _json(stamp) if stamp else None
+    return marked if isinstance(marked, list) else []
 
 
 def segmentation(folder: Path | None) -> dict:
     """What `segment` has written of its work into a folder."""
     stamp = folder and _stamped(folder / "segmentation.json")
-    return (_json(stamp) or {}) if stamp else {}
+    record = _json(stamp) if stamp else None
+    return record if _tells(record, "images") and isinstance(record["images"], list) else {}
 
 
 def results(folder: Path | None) -> list[dict]:
     """The images that were segmented without an error."""
-    return [entry for entry in segmentation(folder).get("images", []) if "error" not in entry]
+    return [entry for entry in segmentation(folder).get("images", []) if _tells(entry, "name", "image") and "error" not in entry]
 
 
 def model_of(scene) -> Path | None:

@@ -47,6 +47,8 @@ class AddTemplate(Action):
 
     def act(self, context):
         scene = state.home(context)
+        if self.as_object:
+            state.absolute("//", "templates")  # says now, before anything is added, that the file must be saved
         template = _add(scene, self.shape.replace("_", " "))
         template.shape = self.shape
         if self.as_object:
@@ -109,7 +111,7 @@ class RemoveTemplate(Action):
         scene = state.home(context)
         index = scene.nanosynth.template_index if self.index < 0 else self.index
         templates = scene.nanosynth_recipe.templates
-        if index >= len(templates):
+        if not 0 <= index < len(templates):
             raise NanosynthError(f"There is no template {index}.", f"There are {len(templates)}.")
         templates.remove(index)
         scene.nanosynth.template_index = max(0, min(index, len(templates) - 1))
@@ -156,7 +158,10 @@ def read_sizes(path: Path) -> list[float]:
     with explained(path):
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    rows = list(csv.reader(lines, delimiter=next((mark for mark in ("\t", ";", ",") if lines and mark in lines[0]), ",")))
+    try:
+        rows = list(csv.reader(lines, delimiter=next((mark for mark in ("\t", ";", ",") if lines and mark in lines[0]), ",")))
+    except csv.Error as error:
+        raise NanosynthError(f"{path}: not a table ({error}).", "It needs a column of diameters in nm.") from error
     header = [word.strip().lower() for word in rows[0]] if rows else []
     order = [header.index("diameter_nm")] if "diameter_nm" in header else range(max(map(len, rows), default=0))
     for column in order:
@@ -177,7 +182,7 @@ def _number(word):
 def chosen(scene):
     """The template that the list shows as chosen."""
     templates = scene.nanosynth_recipe.templates
-    return templates[min(scene.nanosynth.template_index, len(templates) - 1)]
+    return templates[max(0, min(scene.nanosynth.template_index, len(templates) - 1))]
 
 
 def _add(scene, name):
@@ -263,12 +268,22 @@ def edit(context, scene, template):
             -radius * float(shape.vertices[:, 2].min()),
         )
         context.view_layer.update()
+        grown = volume_diameter_nm(item) / template.size.median
+        if template.shape != "mesh" and abs(grown - 1) > 0.01:  # what was a rod's thickness, a hollow sphere's outer diameter
+            resize(template.size, grown)
         mark(item, template, file_of(item))
     for other in context.selected_objects:
         other.select_set(False)
     if item.name in context.view_layer.objects:
         item.select_set(True)
         context.view_layer.objects.active = item
+
+
+def resize(size, factor: float):
+    """Make all of a template's particles larger or smaller."""
+    for name in ("median", "second_median", "smallest", "largest"):
+        setattr(size, name, getattr(size, name) * factor)
+    size.measured = " ".join(f"{float(value) * factor:.5g}" for value in size.measured.split())
 
 
 def freshen(scene):

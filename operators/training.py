@@ -186,14 +186,18 @@ class ShowEpoch(Action):
     poll = ShowTraining.poll
 
     def act(self, context):
-        scene = state.home(context)
-        run = state.absolute(scene.nanosynth.run, "run")
-        wanted = (self.epoch or epoch_of(scene)) + self.step
-        epoch = max(1, min(wanted, newest_epoch(run)))
-        look_at(scene, epoch)
-        if not pictures_of(run, epoch):
-            self.report({"INFO"}, f"Epoch {epoch} has no picture: no reference was watched")
-        show_epoch(context, scene)
+        go_to(self, context, (self.epoch or epoch_of(state.home(context))) + self.step)
+
+
+def go_to(operator, context, wanted: int):
+    """Look at an epoch, or the nearest that there is."""
+    scene = state.home(context)
+    run = state.absolute(scene.nanosynth.run, "run")
+    epoch = max(1, min(wanted, newest_epoch(run)))
+    look_at(scene, epoch)
+    if not pictures_of(run, epoch):
+        operator.report({"INFO"}, f"Epoch {epoch} has no picture: no reference was watched")
+    show_epoch(context, scene)
 
 
 class StepEpoch(Action):
@@ -211,7 +215,7 @@ class StepEpoch(Action):
         return ShowTraining.poll.__func__(cls, context)
 
     def act(self, context):
-        bpy.ops.nanosynth.show_epoch(step=self.step)
+        go_to(self, context, epoch_of(state.home(context)) + self.step)
 
 
 class MarkEpoch(Action):

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
+import bpy
 import numpy as np
 import pytest
 from PIL import Image
 
 from nanosynth.errors import NanosynthError
 from nanosynth.learn.match import MatchOptions, match
+from nanosynth.properties import from_properties
 from nanosynth.reporting import Reporter
 from nanosynth.synth.passes import render_passes
 from nanosynth.synth.recipe import Camera, Recipe, Size, Template, read_recipe
@@ -105,32 +108,27 @@ def test_an_image_without_particles_is_refused(tmp_path):
         match(small(), [tmp_path / "empty.png"], tmp_path / "m.toml")
 
 
-def test_the_button_matches_and_puts_back(reference, tmp_path):
-    import bpy
+@pytest.mark.operator("match_references", "show_match", "undo_match", "drop_looks")
+def test_the_buttons_match_as_the_call_does_and_put_back(reference, ops, file):
+    scene = bpy.context.scene
 
-    import nanosynth
-    from nanosynth.fields import to_dict
-    from nanosynth.operators import match as button
-    from nanosynth.operators import state
+    def panels():
+        return from_properties(Recipe, scene.nanosynth_recipe)
 
-    nanosynth.unregister()
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    nanosynth.register()
-    try:
-        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "project.blend"))
-        ops, scene = bpy.ops.nanosynth, state.home(bpy.context)
-        assert not ops.match_references.poll() and not ops.undo_match.poll() and not ops.show_match.poll()
-        ops.use_preset(preset="sio2")
-        ops.load_references(filepath=str(reference))
-        before = to_dict(state.recipe_of(scene))
-        assert ops.match_references() == {"FINISHED"}
-        after = state.recipe_of(scene)
-        assert [look.name for look in after.looks] == ["1 reference"] and to_dict(after) != before
-        assert to_dict(after) == to_dict(read_recipe(tmp_path / "nanosynth" / "matched.toml"))
-        assert button.PICTURE in bpy.data.images and ops.show_match() == {"FINISHED"}
-        assert ops.undo_match() == {"FINISHED"}
-        assert to_dict(state.recipe_of(scene)) == before and not ops.undo_match.poll()
-        state.put_recipe(scene, after)
-        assert ops.drop_looks() == {"FINISHED"} and not state.recipe_of(scene).looks
-    finally:
-        nanosynth.unregister()
+    assert not ops.match_references.poll() and not ops.undo_match.poll() and not ops.show_match.poll()
+    ops.use_preset(preset="sio2")
+    ops.load_references(filepath=str(reference))
+    assert ops.match_references() == {"FINISHED"}
+    called, made = file / "called", file / "nanosynth"
+    match("sio2", [reference], called / "matched.toml")
+    for name in ("matched.toml", "matched.before.toml", "matched.json", "matched.png"):
+        assert (made / name).read_bytes() == (called / name).read_bytes(), name
+    after = read_recipe(called / "matched.toml")
+    assert panels() == after and [look.name for look in after.looks] == ["1 reference"]
+    assert ops.show_match() == {"FINISHED"}
+    assert Path(bpy.path.abspath(bpy.data.images["Nanosynth match"].filepath)) == made / "matched.png"
+    assert ops.undo_match() == {"FINISHED"}
+    assert panels() == read_recipe("sio2") and not ops.undo_match.poll()
+    assert ops.load_recipe(filepath="//nanosynth/matched.toml") == {"FINISHED"} and panels() == after
+    assert ops.drop_looks() == {"FINISHED"}
+    assert panels() == dataclasses.replace(after, looks=[])

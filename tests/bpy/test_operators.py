@@ -2,7 +2,7 @@
 
 import json
 import os
-import re
+import shutil
 import stat
 import sys
 import threading
@@ -14,48 +14,23 @@ import bpy
 import numpy as np
 import pytest
 
-import nanosynth
 from nanosynth.fields import to_dict, to_toml
 from nanosynth.files import append_line, write_json, write_text
 from nanosynth.jobs.generate import generate
-from nanosynth.learn.images import read_labels, write_grey, write_labels
+from nanosynth.learn.images import read_labels, write_grey
 from nanosynth.learn.painting import Painter
 from nanosynth.learn.run import Run
 from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
 from nanosynth.operators import base, jobs, painter, pictures, preview, results, state
-from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.previewer import small
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.render import make_pair
 from nanosynth.synth.sampling import sample_scene
 from nanosynth.synth.templates import load_shapes
 
+pytestmark = pytest.mark.usefixtures("file")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "silica"
-
-
-@pytest.fixture(autouse=True)
-def file(tmp_path):
-    """An empty .blend, saved, with Nanosynth registered."""
-    nanosynth.unregister()
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    nanosynth.register()
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "project.blend"))
-    yield tmp_path
-    nanosynth.unregister()
-
-
-@pytest.fixture
-def ops():
-    return bpy.ops.nanosynth
-
-
-@pytest.fixture
-def tiny():
-    recipe = read_recipe("sio2")
-    recipe.count, recipe.camera.render_px, recipe.camera.image_px, recipe.camera.samples = 2, 48, 96, 1
-    recipe.arrangement.most = 20
-    return recipe
 
 
 def home():
@@ -214,20 +189,6 @@ def test_an_opened_scene_has_the_particles_of_the_call(ops, tiny, file):
         home().nanosynth_recipe.seed += 1  # the data set's own recipe holds
 
 
-def test_generating_gives_the_data_set_of_the_call(ops, tiny, file):
-    state.put_recipe(home(), tiny)
-    assert ops.generate_dataset() == {"FINISHED"}
-    generate(tiny, file / "called")
-    a, b = Dataset.open(file / "nanosynth" / "dataset"), Dataset.open(file / "called")
-    assert sorted(a.finished()) == sorted(b.finished()) == [0, 1]
-    for index in range(2):
-        for one, other in zip(a.read(index), b.read(index)):
-            np.testing.assert_array_equal(one, other)
-    assert state.made_pairs(a.path) == 2
-    assert ops.show_pair(index=1) == {"FINISHED"}
-    np.testing.assert_allclose(pixels("Nanosynth pair")[..., 0], a.read(1)[0] / 255, atol=1e-3)
-
-
 # With a stand-in for the training environment: it says what the real one would, and keeps what it was told
 
 
@@ -300,26 +261,6 @@ def test_flags_say_what_differs_from_the_defaults(file):
     assert results.option_flags(group) == []
     group.threshold, group.flips, group.crop_bottom = 0.25, True, "12"
     assert results.option_flags(group) == ["--crop-bottom", "12", "--threshold", "0.25", "--flips"]
-
-
-@pytest.fixture
-def result(file):
-    """A segmented image of two discs that touch, found as one, and the model that might have made it."""
-    y, x = np.mgrid[:120, :160]
-    probability = np.where((np.hypot(y - 60, x - 50) < 31) | (np.hypot(y - 60, x - 108) < 31), 0.9, 0.05)
-    rng = np.random.default_rng(1)
-    out = file / "nanosynth" / "result"
-    write_grey(file / "real.png", (probability * 200 + rng.normal(0, 3, probability.shape)).clip(0, 255).astype(np.uint8), nm_per_px=2.0)
-    write_grey(out / "probability" / "real.png", np.round(probability * 255).astype(np.uint8))
-    write_labels(out / "instances" / "real.png", (probability > 0.5).astype(np.int32))
-    entry = {
-        "name": "real", "image": str(file / "real.png"), "particles": 1, "nm_per_px": 2.0, "nm_per_px_source": "test", "banner_px": 0,
-        "scale": {"zoom": 0.8, "diameter_px": 60.0}, "warnings": [], "options": {"threshold": 0.45, "min_area": 0.07, "join": 1.0},
-        "files": {"probability": "probability/real.png", "instances": "instances/real.png"},
-    }  # fmt: skip
-    write_json(out / "segmentation.json", {"training": {"settings": to_dict(read_settings("compact"))}, "images": [entry]})
-    bpy.ops.nanosynth.load_references(filepath=str(file / "real.png"))
-    return out, entry
 
 
 RESULT = painter.IMAGES["result"][0]
@@ -542,6 +483,7 @@ def test_without_results_the_buttons_are_grey(ops, file):
         assert not getattr(ops, name).poll(), name
 
 
+@pytest.mark.operator("show_epoch", "step_epoch", "mark_epoch", "select_epoch", "show_training")
 def test_epochs_are_looked_at_marked_and_chosen(ops, file):
     run = file / "nanosynth" / "run"
     gap = np.full((40, 4), 255, np.uint8)
@@ -563,8 +505,11 @@ def test_epochs_are_looked_at_marked_and_chosen(ops, file):
         assert home().nanosynth.epoch == epoch
         expected, _ = painted("epoch", run=str(run), epoch=epoch)
         np.testing.assert_allclose(pixels(painter.IMAGES["epoch"][0]), expected, atol=1e-6)
+    called = Run.open(shutil.copytree(run, file / "called"))
+    called.mark(2)
     assert ops.mark_epoch() == {"FINISHED"} and ops.mark_epoch(epoch=3) == {"FINISHED"} and ops.mark_epoch(epoch=3) == {"FINISHED"}
     assert state.favourites(run) == [2] == Run.open(run).favourites()
+    assert (run / "favourites.json").read_bytes() == (called.path / "favourites.json").read_bytes()
     expected, _ = painted("gallery", run=str(run), epoch=2, favourites=[2])
     np.testing.assert_allclose(pixels(painter.IMAGES["gallery"][0]), expected, atol=1e-6)
     assert ops.show_training() == {"FINISHED"}
@@ -572,7 +517,8 @@ def test_epochs_are_looked_at_marked_and_chosen(ops, file):
     np.testing.assert_allclose(pixels(painter.IMAGES["training"][0]), expected, atol=1e-6)
     home().nanosynth.model = "sio2"
     assert ops.select_epoch() == {"FINISHED"} and not home().nanosynth.model
-    assert json.loads((run / "selected.json").read_text())["epoch"] == 2 == state.selected(run)
+    called.select(epoch=2)
+    assert (run / "selected.json").read_bytes() == (called.path / "selected.json").read_bytes() and state.selected(run) == 2
     assert state.model_of(home()) == run
 
 
@@ -581,6 +527,7 @@ def append_line_in(path, value):
     append_line(path, value)
 
 
+@pytest.mark.operator("open_workspace")
 def test_the_workspace_begins_with_a_recipe_and_hides_the_cube_of_a_new_file(ops, file):
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     assert ops.open_workspace() == {"FINISHED"}
@@ -618,22 +565,3 @@ def test_every_operator_is_found_and_described(ops):
         if issubclass(cls, bpy.types.Operator):
             assert cls.bl_idname.startswith("nanosynth.") and cls.__name__ and cls.bl_label and cls.bl_description
             assert "INTERNAL" not in getattr(cls, "bl_options", ())  # F3 leaves those out
-
-
-ONLY_IN_A_WINDOW = {"click_particles", "show_preferences"}
-"""What they do is to be seen only there: the test with a window has them."""
-
-
-def test_every_operator_is_run_by_a_test(ops):
-    from nanosynth.operators import OPERATORS
-
-    source = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
-    window = "".join(path.read_text(encoding="utf-8") for path in (Path(__file__).parents[1] / "gui").glob("*.py"))
-    for cls in OPERATORS:
-        if issubclass(cls, bpy.types.Operator):
-            name = cls.bl_idname.partition(".")[2]
-            if name in ONLY_IN_A_WINDOW:
-                assert name in window, f"no test with a window has {name}"
-            else:
-                assert re.search(rf"ops\.(nanosynth\.)?{name}\b(?!\.poll)", source), f"no test runs {name}"
-            assert getattr(ops, cls.bl_idname.removeprefix("nanosynth.")).get_rna_type().name == cls.bl_label

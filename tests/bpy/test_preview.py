@@ -7,26 +7,12 @@ import bpy
 import numpy as np
 import pytest
 
-import nanosynth
 from nanosynth.operators import light, preview, state
 from nanosynth.synth.previewer import Previewer, small
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.render import make_pair
 
-
-@pytest.fixture(autouse=True)
-def file(tmp_path):
-    nanosynth.unregister()
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    nanosynth.register()
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "project.blend"))
-    yield tmp_path
-    nanosynth.unregister()
-
-
-@pytest.fixture
-def ops():
-    return bpy.ops.nanosynth
+pytestmark = pytest.mark.usefixtures("file")
 
 
 @pytest.fixture
@@ -87,6 +73,7 @@ def test_the_light_can_be_set(tiny):
     assert bright.image.mean() > dark.image.mean() + 5 and bright.drawn["light"]["strength"] == 2.0
 
 
+@pytest.mark.operator("start_preview", "stop_preview")
 def test_the_live_preview_follows_the_recipe(ops, tiny, file):
     state.put_recipe(home(), tiny)
     home().nanosynth.preview_px = 64
@@ -120,6 +107,7 @@ def test_the_live_preview_follows_the_recipe(ops, tiny, file):
     assert not desk.exists() and not preview.Live.on
 
 
+@pytest.mark.operator("show_preview")
 def test_the_preview_can_be_shown_once_there_is_one(ops, tiny):
     assert not ops.show_preview.poll()
     state.put_recipe(home(), tiny)

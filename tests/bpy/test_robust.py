@@ -54,16 +54,6 @@ def children():
     return set(found)
 
 
-@pytest.fixture
-def file(tmp_path):
-    nanosynth.unregister()
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    nanosynth.register()
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "project.blend"))
-    yield tmp_path
-    nanosynth.unregister()
-
-
 def test_twenty_times_registered_leaves_what_once_does(file):
     before, hooks, processes = content(), handlers(), children()
     assert any(hooks.values()) and len(entries()) == 1

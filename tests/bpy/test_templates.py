@@ -6,7 +6,6 @@ import bpy
 import numpy as np
 import pytest
 
-import nanosynth
 from nanosynth.fields import to_dict
 from nanosynth.files import write_text
 from nanosynth.learn.images import write_grey
@@ -15,20 +14,7 @@ from nanosynth.operators import pictures, preview, profiles, state, templates
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.templates import load_shapes
 
-
-@pytest.fixture(autouse=True)
-def file(tmp_path):
-    nanosynth.unregister()
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    nanosynth.register()
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "project.blend"))
-    yield tmp_path
-    nanosynth.unregister()
-
-
-@pytest.fixture
-def ops():
-    return bpy.ops.nanosynth
+pytestmark = pytest.mark.usefixtures("file")
 
 
 def home():

@@ -147,6 +147,19 @@ def test_train_goes_to_the_training_environment(tmp_path, monkeypatch, capfd):
     assert "no python" in capfd.readouterr().err
 
 
+def test_a_training_environment_without_keras_says_so_and_looks_no_further(tmp_path):
+    """Else it would start itself, again and again."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho >> {tmp_path / "started"}\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    run = subprocess.run(
+        [python, ROOT / "launch.py", "train", "DATASET", "--out", tmp_path / "RUN"],
+        capture_output=True, text=True, env={**os.environ, "NANOSYNTH_LEARN_PYTHON": str(python)}, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 2 and "the training environment lacks" in run.stderr, run.stderr
+    assert len((tmp_path / "started").read_text().splitlines()) == 2
+
+
 def test_output_into_a_closed_pipe(tmp_path):
     run = subprocess.run(
         f"{sys.executable} {ROOT / 'launch.py'} doctor | true; exit ${{PIPESTATUS[0]}}",
