@@ -67,10 +67,13 @@ def until(condition, what, seconds=SLOWEST_S):
         yield
 
 
-def within(seconds, limit, what):
-    """Note how long something took, and that it was soon enough."""
-    print(f"{what}: {seconds:.2f} s (limit {limit:g} s, {PATIENCE:g}-fold)", flush=True)
-    assert seconds <= limit * PATIENCE, f"{what}: {seconds:.2f} s"
+def within(seconds, limit, what, slack=1.0):
+    """Note how long something took, and fail where it took far longer than the limit of a machine that is free.
+
+    What keeps both cores busy is given `slack` besides: beside other work it takes several times as long.
+    """
+    print(f"{what}: {seconds:.2f} s (limit {limit:g} s; fails above {limit * slack * PATIENCE:g} s)", flush=True)
+    assert seconds <= limit * slack * PATIENCE, f"{what}: {seconds:.2f} s"
 
 
 def window():
@@ -387,7 +390,7 @@ def first_usable(preview):
         seconds = time.monotonic() - begun
         if not number:
             shot("08_preview_first")
-        within(seconds, FIRST_S, "first usable picture at 256 px")
+        within(seconds, FIRST_S, "first usable picture at 256 px", slack=3.0)
         yield from until(preview.Live.finished, "its last picture")
     yield from pause(0.5)
     shot("08_preview_preset")
@@ -578,8 +581,8 @@ def analysed(folder):
     home().nanosynth.threshold = 0.45
     yield from until(painted("result"), "the full answer")
     for first, full in answers:
-        within(first, FIRST_S, "first answer at 2048 px")
-        within(full, FULL_S, "full answer at 2048 px")
+        within(first, FIRST_S, "first answer at 2048 px", slack=3.0)
+        within(full, FULL_S, "full answer at 2048 px", slack=3.0)
     bpy.ops.ed.undo_push(message="tuned")
     home().nanosynth.threshold = 0.9
     bpy.ops.ed.undo_push(message="tuned too far")
