@@ -272,7 +272,7 @@ def appearance(pixels, outline: Outline) -> tuple[np.ndarray, list[str]]:
             typical = 1.4826 * np.median(np.abs(values)) + 1e-3 if not few else np.nan
             add(name, np.log(typical), 0.12)
             if k in (1, 2, 3) and region is bare:  # their tails tell sparse ridges from even texture
-                add(f"{name} peaks", np.nan if few else np.log((np.percentile(np.abs(values), 99) + 1e-3) / typical), 0.3)
+                add(f"{name} peaks", np.nan if few else np.log((np.percentile(np.abs(values), 99) + 1e-3) / typical), 0.15)
         if k == 0:
             add("noise grain", [np.nan, np.nan] if bare[0].size < 100 else _neighbours(band, bare), 0.1)
     middle = blurred[1][outline.inner]

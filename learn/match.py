@@ -18,7 +18,7 @@ from ..errors import NanosynthError
 from ..fields import from_dict, number, specs, to_dict, to_toml
 from ..files import write_json, write_text
 from ..reporting import Clock, Reporter
-from ..synth.degrade import degrade
+from ..synth.degrade import BRIGHTEST, NEAREST_WHITE, degrade
 from ..synth.recipe import Look, Recipe, read_recipe
 from ..synth.shading import shade
 from .appearance import Outline, appearance, layout, rough_outline
@@ -86,12 +86,14 @@ KNOBS = (
     Knob("substrate.relief", 0.0, 0.3),
     Knob("degradation.blur", 0.0, 2.5),
     Knob("degradation.dose", 400.0, 100_000.0, True),
+    Knob("degradation.shoulder", 0.3, 1.0),
     Knob("degradation.noise", 0.0, 0.2),
     Knob("degradation.noise_grain", 0.0, 1.5),
+    Knob("degradation.smoothing", 0.0, 1.5),
 )
 NEUTRAL = {
     "shader": {"edge_exponent": 1.0, "bump": 0.0, "patches": 0.0, "transparency": 0.0},
-    "substrate": {"relief_coverage": 0.3, "scratches": 0.0, "charging": 0.0, "diffuse": 0.0},
+    "substrate": {"relief_coverage": 0.7, "scratches": 0.0, "charging": 0.0, "diffuse": 0.0},
     "light": {"strength": 1.0, "elevation": 45.0},
     "degradation": {
         "probe": 0.0,
@@ -106,6 +108,10 @@ NEUTRAL = {
     },
 }
 """What is not searched, and its value while the rest is."""
+POOR = 4
+"""Power of the weight of looks that fit poorly."""
+SAMPLES = 32
+"""Samples of a pixel: rendered at the image's own pixels, outlines of fewer look frayed, as those of no micrograph do."""
 RELIEF_PX = 9.0
 """Size of the relief's ridges while the rest is searched."""
 AROUND = {
@@ -211,6 +217,12 @@ def arranged(recipe: Recipe, how: dict) -> object:
     )
 
 
+def exposure(reference: Reference) -> float:
+    """The brightness of the brightest thousandth of a reference; 0 where the operator has let more than that turn white."""
+    brightest = float(np.percentile(reference.pixels[reference.outline.valid], BRIGHTEST))
+    return brightest if brightest < NEAREST_WHITE else 0.0
+
+
 def quick_passes(recipe: Recipe, reference: Reference, nm_per_px: float, options: MatchOptions, index: int):
     """Render the passes of a small field with particles of the reference's size, arranged as its are."""
     from ..synth.passes import render_passes
@@ -244,6 +256,7 @@ class Bench:
         right, up = np.nan_to_num(reference.statistics[-2:])  # the direction from which particles look lit
         self.azimuth = float(np.degrees(np.arctan2(up, right)) % 360)
         self.seen = reference.statistics
+        self.exposure = exposure(reference)
 
     def roughly(self, places) -> Bench:
         """The same with the outlines that the rough segmentation finds in its own image, as it did in the reference.
@@ -264,7 +277,7 @@ class Bench:
             values[section][field] = knob.value(float(u), self.sizes)
         values["light"]["azimuth"] = self.azimuth
         values["substrate"]["relief_size"] = RELIEF_PX * self.sizes["pixel"]
-        values["degradation"] |= {"drift_angle": 0.0, "field_of_view": self.passes.field_of_view}
+        values["degradation"] |= {"exposure": self.exposure, "drift_angle": 0.0, "field_of_view": self.passes.field_of_view}
         return values
 
     def image(self, places) -> np.ndarray:
@@ -307,11 +320,13 @@ class Bench:
             "substrate.texture": texture,
             "substrate.grain": 10 * self.sizes["pixel"],
             "substrate.slope": 1.0,
-            "substrate.relief": 0.05,
+            "substrate.relief": 0.02,
             "degradation.blur": 0.7,
             "degradation.dose": 5000.0,
+            "degradation.shoulder": 0.7,
             "degradation.noise": noise,
-            "degradation.noise_grain": 0.4,
+            "degradation.noise_grain": 0.3,
+            "degradation.smoothing": 0.3,
         }
         return np.array([knob.place(direct[knob.name], self.sizes) for knob in KNOBS])
 
@@ -369,6 +384,12 @@ def untuned(bench: Bench, recipe: Recipe) -> np.ndarray:
     return bench.residuals(np.array([middles[knob.name] for knob in KNOBS]))
 
 
+def weights(fits: list[Fit]) -> np.ndarray:
+    """How often each look is drawn: one that is further off its reference than the median look (charging, heaps taken for one particle) the more rarely."""
+    off = np.array([f.after for f in fits])
+    return np.minimum(np.median(off) / np.maximum(off, 1e-6), 1.0) ** POOR
+
+
 def half_widths(fits: list[Fit], options: MatchOptions) -> np.ndarray:
     """Half width of the looks' ranges in knob places: a kernel density estimate over the references.
 
@@ -380,7 +401,7 @@ def half_widths(fits: list[Fit], options: MatchOptions) -> np.ndarray:
     return np.maximum(options.spread * scatter * len(fits) ** -0.2, options.least_spread)
 
 
-def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px: float, image_px: int, name: str) -> Look:
+def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px: float, image_px: int, name: str, weight: float = 1.0) -> Look:
     """The ranges of one reference's look; what was not searched keeps the recipe's ranges or those of `AROUND`."""
     sizes = {"radius": reference.outline.radius_px * nm_per_px, "pixel": nm_per_px}
     sections = {section: dict(AROUND.get(section, {})) for section in SECTIONS}
@@ -394,18 +415,21 @@ def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px
     azimuth = (found.azimuth + 180) % 360 - 180
     sections["light"]["azimuth"] = (azimuth - turn, azimuth + turn)
     sections["substrate"] |= {
-        "relief_size": (0.6 * RELIEF_PX * nm_per_px, 2.5 * RELIEF_PX * nm_per_px),
+        "relief_size": (0.7 * RELIEF_PX * nm_per_px, 1.5 * RELIEF_PX * nm_per_px),
+        "relief_coverage": (0.4, 1.0),
         "scratches": (0.0, 0.6),
         "charging": (0.0, 0.0),
         "diffuse": (0.0, 0.0),
     }
     low, high = recipe.shader.patches  # the scatter of brightness is searched for as `variation`: neighbours share a little of it
     sections["shader"] |= {"bump": (0.0, 0.0), "transparency": (0.0, 0.0), "patches": (min(low, 0.1), min(high, 0.1))}
-    sections["degradation"] |= {**dict.fromkeys(("probe", "streaks", "lines"), (0.0, 0.0)), "yield_at_white": (1.0, 1.0)}
+    bright = exposure(reference)
+    sections["degradation"] |= {"exposure": (0.97 * bright, bright), **dict.fromkeys(("probe", "streaks", "lines"), (0.0, 0.0)), "yield_at_white": (1.0, 1.0)}
     level = sections["substrate"]["relative_yield"][0] * sections["shader"]["base"][0]
     view = nm_per_px * image_px
     return Look(
         name=name,
+        weight=round(float(weight), 3),
         field_of_view=(view / 1.1, view * 1.1),
         arrangement=arranged(recipe, reference.layout),
         dirt=dataclasses.replace(recipe.dirt, probability=min(recipe.dirt.probability, 0.2), strength=(0.05 * level, 0.3 * level)),
@@ -434,14 +458,14 @@ def matched(recipe: Recipe, references, fits, widths, median, nm_per_px, correct
     new = sized(recipe, median, spread)
     names = [f"{i} {reference.path.stem}" for i, reference in enumerate(references, 1)]
     looks = [
-        look_for(recipe, reference, found, widths, nm * correction, side, name)
-        for reference, found, nm, correction, name in zip(references, fits, nm_per_px, corrections, names)
+        look_for(recipe, reference, found, widths, nm * correction, side, name, weight)
+        for reference, found, nm, correction, name, weight in zip(references, fits, nm_per_px, corrections, names, weights(fits))
     ]
     new = dataclasses.replace(
         new,
         name=f"{recipe.name}-matched",
         looks=looks,
-        camera=dataclasses.replace(recipe.camera, image_px=side, render_px=side),
+        camera=dataclasses.replace(recipe.camera, image_px=side, render_px=side, samples=max(recipe.camera.samples, SAMPLES)),
         label=dataclasses.replace(recipe.label, erosion=erosion),
     )
     return from_dict(Recipe, to_dict(new))
@@ -559,7 +583,8 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
 
 def show(before: Recipe, after: Recipe, references: list[Reference], nm_per_px, options: MatchOptions) -> np.ndarray:
     """Rows of a reference, a render before and one after, each to scale: uint8 (H, W)."""
-    px, gap, rows = options.field_px, 6, []
+    gap, rows = 6, []
+    px = min(options.field_px, *(min(reference.pixels.shape) for reference in references))
     chosen = np.unique(np.linspace(0, len(references) - 1, min(options.pictures, len(references))).round().astype(int))
     for i in chosen:
         look = dataclasses.replace(after, looks=[after.looks[i]])
@@ -571,21 +596,11 @@ def show(before: Recipe, after: Recipe, references: list[Reference], nm_per_px, 
 
 
 def middle_of(reference: Reference, px: int) -> np.ndarray:
-    """The square of a reference with most particles, uint8 (px, px); white where the image ends."""
-    image = np.uint8(np.round(reference.pixels * 255))
-    height, width = image.shape
+    """The square of a reference with most particles, uint8 (px, px)."""
     filled = np.cumsum(np.cumsum(np.pad(reference.outline.labels > 0, ((1, 0), (1, 0))), 0), 1)
-    tall, wide = min(px, height), min(px, width)
-    area = (
-        filled[tall:, wide:]
-        - filled[: -tall or None, wide:][: height - tall + 1]
-        - filled[tall:, : width - wide + 1]
-        + filled[: height - tall + 1, : width - wide + 1]
-    )
+    area = filled[px:, px:] - filled[:-px, px:] - filled[px:, :-px] + filled[:-px, :-px]
     row, column = np.unravel_index(np.argmax(area), area.shape)
-    tile = np.full((px, px), 255, np.uint8)
-    tile[:tall, :wide] = image[row : row + tall, column : column + wide]
-    return tile
+    return np.uint8(np.round(reference.pixels[row : row + px, column : column + px] * 255))
 
 
 def quick_render(recipe: Recipe, px: int, view: float, index: int) -> np.ndarray:

@@ -67,6 +67,33 @@ def counted(image: np.ndarray, dose: float, yield_at_white: float, rng: np.rando
     return count / np.float32(dose * yield_at_white)
 
 
+DARKEST, BRIGHTEST = 10.0, 99.9
+"""Percentiles between which `exposure` sets the contrast."""
+MOST_CONTRAST = 1.5
+"""An operator does not turn a bare substrate white."""
+NEAREST_WHITE = 0.995
+
+
+def exposed(image: np.ndarray, drawn: dict) -> tuple[float, float]:
+    """Gain and offset by which the darkest tenth keeps its brightness, and the brightest thousandth gets `exposure` after offset, shoulder and gamma."""
+    seen = min(drawn["exposure"], NEAREST_WHITE) ** (1 / drawn["gamma"])
+    room = 1 - drawn["shoulder"]
+    if seen > drawn["shoulder"]:
+        seen = drawn["shoulder"] - room * np.log1p((drawn["shoulder"] - seen) / room)
+    dark, bright = np.percentile(image, (DARKEST, BRIGHTEST))
+    contrast = min(max((seen - drawn["offset"] - dark) / max(bright - dark, 1e-3), 0.0), MOST_CONTRAST)
+    return contrast, dark * (1 - contrast)
+
+
+def saturated(image: np.ndarray, shoulder: float) -> np.ndarray:
+    """A detector's response: proportional up to `shoulder`, from there ever less, towards 1; with a shoulder of 1 the image as it is."""
+    if shoulder >= 1:
+        return image
+    room = np.float32(1 - shoulder)
+    above = np.maximum(image - np.float32(shoulder), 0)
+    return np.minimum(image, np.float32(shoulder)) + room * -np.expm1(-above / room)
+
+
 def along_lines(noise: np.ndarray, sigma: float) -> np.ndarray:
     """Noise blurred along the scan line, its standard deviation kept."""
     kernel = ndimage.gaussian_filter1d(np.eye(1, 8 * int(np.ceil(sigma)) + 1, 4 * int(np.ceil(sigma))), sigma)
@@ -111,7 +138,7 @@ def degrade(render: np.ndarray, drawn: dict, size: int, rng: np.random.Generator
     image = upsample(image, size)
     if drawn["lines"]:
         image *= np.clip(1 + drawn["lines"] * lines.standard_normal(size), 0, None).astype(np.float32)[:, None]
-    noise = 0.0
+    contrast, lift = exposed(image, drawn) if drawn["exposure"] else (1.0, 0.0)
     if drawn["dose"]:
         noise = counted(image, drawn["dose"], drawn["yield_at_white"], counts) - image
         if drawn["noise_grain"]:
@@ -121,10 +148,13 @@ def degrade(render: np.ndarray, drawn: dict, size: int, rng: np.random.Generator
         across = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
         angle = np.radians(drawn["drift_angle"])
         image += np.float32(drawn["drift"] * np.cos(angle)) * across[None, :] + np.float32(drawn["drift"] * np.sin(angle)) * across[:, None]
-    image = image * np.float32(drawn["gain"]) + np.float32(drawn["offset"])
+    image = (image * np.float32(contrast) + np.float32(lift)) * np.float32(drawn["gain"]) + np.float32(drawn["offset"])
+    image = saturated(image, drawn["shoulder"])
     if drawn["gamma"] != 1:
         image = np.clip(image, 0, 4) ** np.float32(drawn["gamma"])
     if drawn["noise"]:
         noise = np.float32(drawn["noise"]) * plain.standard_normal(image.shape, dtype=np.float32)
         image = image + (along_lines(noise, drawn["noise_grain"]) if drawn["noise_grain"] else noise)
+    if drawn["smoothing"]:
+        image = ndimage.gaussian_filter(np.clip(image, 0, 1), drawn["smoothing"], mode="nearest")
     return np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)

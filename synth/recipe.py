@@ -223,9 +223,9 @@ class Substrate:
     texture: Range = span(0.0, 0.08, "Contrast of the substrate's 1/f texture: its standard deviation, as a share.", low=0.0, high=1.0)
     grain: Range = span(5.0, 100.0, "Size of the texture's coarsest features, drawn log-uniformly.", unit="nm", low=0.1, high=100_000.0)
     slope: Range = span(0.8, 1.6, "Fall of the texture's amplitude with frequency: exponent of 1/f; 0 is white.", low=0.0, high=4.0)
-    relief: Range = span(0.0, 0.0, "Contrast of worm-like ridges and pits, as on carbon pads and etched holders.", low=0.0, high=2.0)
-    relief_size: Range = span(40.0, 200.0, "Size of a ridge or pit, drawn log-uniformly.", unit="nm", low=0.1, high=100_000.0)
-    relief_coverage: Range = span(0.05, 0.5, "Share of the substrate that ridges and pits are on.", low=0.0, high=1.0)
+    relief: Range = span(0.0, 0.0, "Contrast of thin steps and imprints, as on carbon films and pads.", low=0.0, high=2.0)
+    relief_size: Range = span(40.0, 200.0, "Size across an imprint, drawn log-uniformly; steps are 2.5 times as coarse.", unit="nm", low=0.1, high=100_000.0)
+    relief_coverage: Range = span(0.05, 0.5, "Share of the substrate that steps and imprints are on.", low=0.0, high=1.0)
     scratches: Range = span(0.0, 0.0, "Number of scratches in the field of view.", low=0.0, high=200.0)
     scratch_width: Range = span(2.0, 15.0, "Width of a scratch.", unit="nm", low=0.1, high=100_000.0)
     scratch_contrast: Range = span(
@@ -301,11 +301,29 @@ class Degradation:
     gain: Range = span(0.8, 1.2, "Contrast: factor on the brightness.", low=0.0, high=10.0)
     offset: Range = span(-0.05, 0.1, "Brightness added.", low=-1.0, high=1.0)
     gamma: Range = span(0.8, 1.25, "Exponent of the brightness, drawn log-uniformly.", low=0.1, high=10.0)
+    exposure: Range = span(
+        0.0,
+        0.0,
+        "Brightness to which the operator's contrast brings the brightest thousandth of the image; the darkest tenth stays. 0: as rendered.",
+        low=0.0,
+        high=1.0,
+    )
+    shoulder: Range = span(
+        1.0, 1.0, "Brightness above which the detector's response bends towards white, which it never reaches; 1: it clips.", low=0.0, high=1.0
+    )
     noise: Range = span(0.01, 0.1, "Standard deviation of additive Gaussian noise.", low=0.0, high=1.0)
     noise_grain: Range = span(
         0.0,
         0.0,
         "Standard deviation of a blur of all noise along the line, in final pixels: the detector's bandwidth.",
+        unit="px",
+        low=0.0,
+        high=50.0,
+    )
+    smoothing: Range = span(
+        0.0,
+        0.0,
+        "Standard deviation of a blur of the finished image with its noise, in final pixels: a noise filter, a later resampling.",
         unit="px",
         low=0.0,
         high=50.0,

@@ -1,4 +1,4 @@
-"""What the bare substrate looks like: texture, ridges and pits, scratches, halos, dirt.
+"""What the bare substrate looks like: texture, steps and imprints, scratches, halos, dirt.
 
 Everything is painted once into a small image that covers the field of view, so that
 it costs the render nothing. Row 0 is at the top, as in the micrograph.
@@ -73,36 +73,45 @@ def texture(side: int, grain: float, slope: float, rng) -> np.ndarray:
 
 
 def relief(side: int, size: float, coverage: float, rng) -> np.ndarray:
-    """Worm-like ridges and pits of about `size` pixels, lit as a detector at one side sees their slopes.
+    """Steps of a film and outlines of imprints, about `size` pixels across, as a detector at one side sees them.
 
-    Ridges are the lines of one level of a band-limited random field, pits its lowest
-    parts. Lines of a middle level wander, those of a high one close to rings.
+    Both are the lines of one level of a band-limited random field. Those of a high level
+    close to rings, those of a middle level, of a field that is coarser, wander. They are thin
+    and jagged, bright where they face the detector, and have a shadow where they do not.
 
     Returns
     -------
     ndarray (side, side) float32
         Standard deviation about 1 where the structure is, 0 elsewhere.
     """
-    f = frequencies(side)
-    peak = 0.5 / size
-    level, width, spread = rng.uniform(0.0, 1.6), rng.uniform(0.7, 1.8), rng.uniform(0.3, 0.8)
-    band = np.exp(-(((f - peak) / (spread * peak)) ** 2))
-    hills = field(band, rng)
-    where = field(np.exp(-((f / (0.6 * peak)) ** 2)), rng)
-    pits = rng.random()
-    # The distance from the line in pixels: a ridge is as thin round a large ring as round a small one.
-    away = (hills - level) / np.maximum(np.hypot(*np.gradient(hills)), 0.3 / size)
-    ridges = np.exp(-((away / width) ** 2))
-    holes = _step(-hills - 0.8, 0.5)
-    covered = _step(where - np.quantile(where, 1 - coverage), 0.6)
-    height = ndimage.gaussian_filter(((1 - pits) * ridges - pits * holes) * covered, 0.6, mode="wrap")
-    down, right = np.gradient(height)
-    angle = rng.uniform(0, 2 * np.pi)
-    slope = np.hypot(down, right)
-    shape = 0.8 * (np.cos(angle) * right + np.sin(angle) * down) + 0.6 * slope
-    shape = shape / max(slope.max(), 1e-12) + 0.15 * height
+    f, peak, angle = frequencies(side), 0.5 / size, rng.uniform(0, 2 * np.pi)
+    where = field(np.exp(-((f / (0.4 * peak)) ** 2)), rng)
+    covered = _step(where - np.quantile(where, 1 - coverage), 1.2)
+    strength = np.clip(0.6 + 0.4 * field(np.exp(-((f / peak) ** 2)), rng), 0.1, 1.5)
+    rings, wandering = (size, rng.uniform(0.6, 1.8), 1.0), (2.5 * size, rng.uniform(-0.5, 1.0), rng.uniform(0.2, 1.0))
+    shape = np.zeros((side, side), np.float32)
+    for across, level, weight in (rings, wandering):
+        away, facing = _contour(side, across, level, angle, rng)
+        lines = np.exp(-(away**2)) * (0.3 + 0.7 * np.maximum(facing, 0))
+        shadows = np.exp(-(((away - 1.7) / 1.3) ** 2)) * np.maximum(-facing, 0)
+        shape += weight * (lines - 0.3 * shadows)
+    shape *= strength * covered
     inside = covered > 0.5
     return (shape / max(shape[inside].std() if inside.any() else 0.0, 1e-6)).astype(np.float32)
+
+
+def _contour(side, size, level, angle, rng):
+    """The distance of each pixel from the lines of a level of a random field, in widths of a line, and how far it faces `angle` there, -1 to 1."""
+    f, peak = frequencies(side), 0.5 / size
+    width, spread, jags = rng.uniform(0.45, 0.8), rng.uniform(0.5, 1.2), rng.uniform(0.05, 0.35)
+    hills = field(np.exp(-(((f - peak) / (spread * peak)) ** 2)), rng)
+    hills = hills + jags * field((f**2 + peak**2) ** -0.75 * np.exp(-((f / 0.25) ** 2)), rng)
+    down, right = np.gradient(hills)
+    slope = np.hypot(down, right)
+    # In pixels, so that a line is as thin round a large ring as round a small one.
+    away = (hills - level) / np.maximum(slope, 0.3 / size) / width
+    facing = (np.cos(angle) * right + np.sin(angle) * down) / np.maximum(slope, 1e-9)
+    return away, ndimage.gaussian_filter(facing, 1.0, mode="wrap")
 
 
 def _step(value, width):

@@ -5,11 +5,11 @@ import pytest
 from skimage.transform import resize
 
 from nanosynth.fields import specs
-from nanosynth.synth.degrade import counted, degrade, upsample
+from nanosynth.synth.degrade import BRIGHTEST, DARKEST, counted, degrade, saturated, upsample
 from nanosynth.synth.recipe import Degradation
 
 PLAIN = dict.fromkeys((name for name, _, _ in specs(Degradation)), 0.0) | dict(
-    gain=1.0, gamma=1.0, drift_angle=0.0, field_of_view=1000.0, yield_at_white=1.0, streak_length=0.1
+    gain=1.0, gamma=1.0, shoulder=1.0, drift_angle=0.0, field_of_view=1000.0, yield_at_white=1.0, streak_length=0.1
 )
 
 
@@ -124,3 +124,28 @@ def test_no_step_shifts_the_noise_of_another():
     flat = np.full((64, 64), 0.5)
     alone, beside = (degrade(flat, {**PLAIN, "noise": 0.05, "jitter": j}, 64, np.random.default_rng(3)) for j in (0.0, 0.5))
     np.testing.assert_array_equal(alone, beside)
+
+
+@pytest.mark.parametrize("shoulder, gamma, offset", [(1.0, 1.0, 0.0), (0.6, 1.0, 0.05), (0.8, 1.3, -0.05)])
+def test_exposure_sets_the_brightest_thousandth(shoulder, gamma, offset):
+    """Through offset, shoulder and gamma, for renders that are too dark as for those that are too bright."""
+    ramp = 0.9 * np.linspace(0.1, 1, 200)[None] * np.ones((200, 1))
+    drawn = {**PLAIN, "shoulder": shoulder, "gamma": gamma, "offset": offset}
+    for factor in (1.0, 5.0):
+        before, after = (degrade(factor * ramp, {**drawn, "exposure": e}, 200, np.random.default_rng(0)) for e in (0.0, 0.9))
+        assert np.percentile(after, BRIGHTEST) == pytest.approx(0.9 * 255, abs=1.5)
+        if factor == 1.0:
+            assert np.percentile(after, DARKEST) == pytest.approx(np.percentile(before, DARKEST), abs=1)
+
+
+def test_exposure_does_not_turn_a_bare_substrate_white():
+    image = 0.1 + 0.01 * np.random.default_rng(1).standard_normal((50, 50))
+    made = degrade(image, {**PLAIN, "exposure": 0.95}, 50, np.random.default_rng(0))
+    assert made.mean() == pytest.approx(0.1 * 255, abs=3) and made.max() < 0.2 * 255
+
+
+def test_a_shoulder_keeps_what_is_beyond_white_discernible():
+    response = saturated(np.array([0.2, 0.7, 0.71, 1.0, 1.5, 2.0], np.float32), 0.7)
+    np.testing.assert_allclose(response[:2], [0.2, 0.7], atol=1e-6)
+    assert response[2] == pytest.approx(0.71, abs=2e-4)  # it bends without a kink
+    assert (np.diff(response) > 0).all() and response[-1] < 1

@@ -9,7 +9,7 @@ from scipy import ndimage
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import specs
 from nanosynth.learn.appearance import Outline, appearance, burnt_in, layout, rough_outline
-from nanosynth.learn.match import KNOBS, Bench, Fit, MatchOptions, Reference, fit, half_widths, matched, middle_of, read_references, scales
+from nanosynth.learn.match import KNOBS, Bench, Fit, MatchOptions, Reference, fit, half_widths, matched, middle_of, read_references, scales, weights
 from nanosynth.reporting import Reporter
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.shading import shade
@@ -63,8 +63,10 @@ TRUTH = {
     "substrate.relief": 0.0,
     "degradation.blur": 1.2,
     "degradation.dose": 3000.0,
+    "degradation.shoulder": 0.8,
     "degradation.noise": 0.03,
     "degradation.noise_grain": 0.8,
+    "degradation.smoothing": 0.2,
 }
 
 
@@ -206,4 +208,10 @@ def test_the_tile_shown_is_where_the_particles_are():
     image[np.hypot(y - 150, x - 240) < 20] = 0.8
     tile = middle_of(reference_of(image), 96)
     assert tile.shape == (96, 96) and (tile > 150).sum() == (image > 0.5).sum()
-    assert middle_of(reference_of(image), 256).shape == (256, 256)
+    assert middle_of(reference_of(image), 200).shape == (200, 200)
+
+
+def test_looks_that_fit_poorly_are_drawn_rarely():
+    fits = [Fit(np.zeros(1), 0.0, 3.0, after) for after in (1.0, 1.2, 1.4, 2.8)]
+    np.testing.assert_allclose(weights(fits), [1, 1, (1.3 / 1.4) ** 4, (1.3 / 2.8) ** 4])
+    assert weights(fits[:1]) == 1 and weights([Fit(np.zeros(1), 0.0, 3.0, 0.0)]) <= 1
