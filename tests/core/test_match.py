@@ -9,7 +9,20 @@ from scipy import ndimage
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import specs
 from nanosynth.learn.appearance import Outline, appearance, burnt_in, layout, rough_outline
-from nanosynth.learn.match import KNOBS, Bench, Fit, MatchOptions, Reference, fit, half_widths, matched, middle_of, read_references, scales, weights
+from nanosynth.learn.match import (
+    KNOBS,
+    Bench,
+    Fit,
+    MatchOptions,
+    Reference,
+    fit,
+    half_widths,
+    matched,
+    middle_of,
+    read_references,
+    scales,
+    weights,
+)
 from nanosynth.reporting import Reporter
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.shading import shade
