@@ -57,8 +57,8 @@ The classifier of `compare` agrees that it can tell: [measurements.md](measureme
 
 * The shapes. Synthetic grains are a little too smooth and whole; among real ones some are broken, rough, or long.
 * Heaps. Where real grains touch some are sintered so that one cannot say where one ends; synthetic ones meet at a sharp seam.
-* The substrate. Real ones are covered with faint rings and lines of residue everywhere; here they come in some places and
-  scenes, and now and then as worms (third scene).
+* The substrate. Real ones are covered with faint rings and lines everywhere; here some scenes have them, some more and
+  stronger ones than real images.
 * Brightness. The preset draws contrasts that no operator would choose (second scene); this is meant, as variety for the
   training, and is what `match` narrows. Bright edges wider than real ones (first scene) belong to it.
 
