@@ -38,7 +38,7 @@ def built(recipe, index, change=None):
 
 def quiet(sample):
     """A degradation that leaves everything as it is."""
-    return {**dict.fromkeys(sample.drawn["degradation"], 0.0), "gain": 1.0, "gamma": 1.0, "field_of_view": sample.field_of_view}
+    return {**dict.fromkeys(sample.drawn["degradation"], 0.0), "gain": 1.0, "gamma": 1.0, "shoulder": 1.0, "field_of_view": sample.field_of_view}
 
 
 def pixel_centres(sample, size, dx=0.0, dy=0.0):
