@@ -413,17 +413,17 @@ def lay_wire(ground: Ground, draft: Draft, rng):
     n = int(radius / ground.pitch)
     a, b = np.mgrid[-n : n + 1, -n : n + 1]
     ball = np.hypot(a, b) * ground.pitch <= radius
-    lift = np.sqrt(radius**2 - (np.hypot(a, b)[ball] * ground.pitch) ** 2)
+    lift = np.sqrt(radius**2 - (np.hypot(a, b)[ball] * ground.pitch) ** 2).astype(np.float32)
     height = ground.height.reshape(-1)  # a view, whose cells have one number: NumPy is fast with these only
-    under = (cells[:, :1] + a[ball]) * ground.height.shape[1] + cells[:, 1:] + b[ball]
-    asked = (height[under] + lift).max(1)
+    under = cells @ [ground.height.shape[1], 1] + (a[ball] * ground.height.shape[1] + b[ball])[:, None]
+    asked = (height[under] + lift[:, None]).max(0)
     sag = STIFFNESS / (2 * radius) * step**2
     far = int(np.sqrt((asked.max() - asked.min()) / sag)) + 1
     z = ndimage.grey_dilation(asked, structure=-sag * np.arange(-far, far + 1) ** 2, mode="constant", cval=-np.inf).clip(radius)
     points = rounded(np.column_stack([flat, z]), 3)
     vertices, triangles, _, _ = tube(Path(points / radius), template, rng)
     centre = rounded(points[len(points) // 2], 3)
-    np.maximum.at(height, under.ravel(), (points[:, 2:] + lift).astype(np.float32).ravel())
+    np.maximum.at(height, under.ravel(), (points[:, 2] + lift[:, None]).astype(np.float32).ravel())
     return {
         "centre": tuple(centre),
         "quaternion": np.array([1.0, 0.0, 0.0, 0.0]),

@@ -131,7 +131,9 @@ def relief(template: Template, directions, rng) -> np.ndarray:
     strength = rng.uniform(*template.relief)
     waves = rng.standard_normal((16, 3)) * rng.uniform(*template.relief_waves, 16)[:, None]
     phase = rng.uniform(0, 2 * np.pi, 16)
-    return np.maximum(1 + strength * np.cos(directions @ waves.T + phase).sum(1) / np.sqrt(8), 0.3)
+    # Single precision is enough for bumps, and ten times as fast.
+    angle = directions.astype(np.float32) @ waves.T.astype(np.float32) + phase.astype(np.float32)
+    return np.maximum(1 + strength * np.cos(angle).sum(1, dtype=float) / np.sqrt(8), 0.3)
 
 
 def rough_sphere(template: Template, rng) -> Shape:
@@ -215,11 +217,9 @@ def tube(centreline, template: Template, rng):
     points, tangents, normals = centreline(along)
     binormals = np.cross(tangents, normals)
     ring = thick[:, None] * outline
-    rings = (
-        points[:, None]
-        + (ring * np.cos(angle))[..., None] * normals[:, None]
-        + (ring * np.sin(angle))[..., None] * binormals[:, None]
-    )
+    across, up = ring * np.cos(angle), ring * np.sin(angle)
+    # Coordinate by coordinate: NumPy is slow along a last axis of three.
+    rings = np.stack([points[:, k, None] + across * normals[:, k, None] + up * binormals[:, k, None] for k in range(3)], -1)
     ends, _, _ = centreline(np.array([-half, half]))
     return *_skin(rings, *ends), rings, faces
 

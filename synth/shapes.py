@@ -88,6 +88,13 @@ class Shape:
         return normals, share / share.sum()
 
     @cached_property
+    def sides(self):
+        """The sides to lie on and, for drawing one, the share of those up to each (F,)."""
+        normals, share = self.faces_to_rest_on
+        upto = np.cumsum(share)
+        return normals, upto / upto[-1]
+
+    @cached_property
     def _reach(self) -> float:
         return 1.0 if self.sphere else float(np.sqrt((self.vertices**2).sum(1).max()))
 
@@ -142,15 +149,15 @@ def normalised(vertices, triangles, name="mesh", **properties) -> Shape:
     """
     vertices = np.asarray(vertices, float)
     triangles = np.asarray(triangles, np.int64)
-    a, b, c = (vertices[triangles[:, i]] for i in range(3))
-    signed = np.einsum("ij,ij->i", a, np.cross(b, c)) / 6
+    a, b, c = (vertices.T[:, triangles[:, i]] for i in range(3))  # each coordinate in one piece: faster
+    signed = (a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])) / 6
     volume = signed.sum()
     extent = np.ptp(vertices, axis=0).max() if len(vertices) else 0.0
     if abs(volume) <= 1e-6 * extent**3:
         raise NanosynthError(f"Template {name!r}: the mesh encloses no volume.", "Close its holes and make its normals consistent (Mesh > Normals > Recalculate Outside).")
     if volume < 0:
         triangles, volume, signed = triangles[:, ::-1], -volume, -signed
-    centroid = ((a + b + c) / 4 * signed[:, None]).sum(0) / volume
+    centroid = ((a + b + c) / 4 * signed).sum(1) / volume
     return Shape((vertices - centroid) * (UNIT_VOLUME / volume) ** (1 / 3), triangles, **properties)
 
 
@@ -200,8 +207,8 @@ def resting_rotation(shape: Shape, stretch: float, rng) -> np.ndarray:
 
     if shape.sphere:
         return np.roll(Rotation.random(random_state=rng).as_quat(), 1)
-    normals, share = shape.faces_to_rest_on
-    normal = normals[rng.choice(len(normals), p=share)] / stretching(stretch)
+    normals, upto = shape.sides
+    normal = normals[np.searchsorted(upto, rng.random(), side="right")] / stretching(stretch)
     x, y, z = normal / np.linalg.norm(normal)
     # The shortest turn of the normal to straight down, (1 + n . d, n x d) but for its length; then a spin about z.
     down = np.array([1 - z, -y, x, 0.0]) if z < 1 - 1e-12 else np.array([0.0, 1.0, 0.0, 0.0])
