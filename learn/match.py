@@ -112,6 +112,14 @@ POOR = 4
 """Power of the weight of looks that fit poorly."""
 SAMPLES = 32
 """Samples of a pixel: rendered at the image's own pixels, outlines of fewer look frayed, as those of no micrograph do."""
+ROUNDS = (3, 3)
+"""How often scenes are rendered to see how particles lie in them, before and after the looks are fitted."""
+SCENES = 6
+"""Scenes rendered in a round: one scene's layout is a draw."""
+SCENE_COST = 40
+"""Time of such a scene in quick pictures."""
+LAYOUT_SAMPLES = 4
+"""Samples of a pixel there: enough for a rough segmentation."""
 RELIEF_PX = 9.0
 """Size of the relief's ridges while the rest is searched."""
 AROUND = {
@@ -133,16 +141,71 @@ class Reference:
     statistics: np.ndarray
     nm_per_px: float | None
 
+    def sizes(self, nm_per_px: float) -> dict:
+        """What the ends of knobs are multiples of, nm."""
+        return {"radius": self.outline.radius_px * nm_per_px, "pixel": nm_per_px}
+
+    @property
+    def azimuth(self) -> float:
+        """The direction from which particles look lit, degrees."""
+        right, up = np.nan_to_num(self.statistics[-2:])
+        return float(np.degrees(np.arctan2(up, right)) % 360)
+
 
 @dataclass(eq=False)
 class Fit:
     """What was found for one reference: the knobs' places, and how far the look was off before and after."""
 
     places: np.ndarray
-    azimuth: float
     before: float
     after: float
-    rough: dict | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """What scenes are asked for so that they show the references' layout.
+
+    Attributes
+    ----------
+    zoom : float
+        Factor on the references' nm per pixel.
+    spread : float
+        Geometric standard deviation of sizes.
+    layouts : list of dict
+        `coverage`, `clustering` and `cluster` for each reference.
+    """
+
+    zoom: float
+    spread: float
+    layouts: list
+
+    def moved(self, seen: list[dict], wanted: list[dict]) -> Laid:
+        """The same after what was seen in renders, of these references."""
+
+        def ratio(name, low, high):  # wanted over seen
+            return float(np.clip(np.exp(np.median([np.log(max(w[name], 1e-3) / max(s[name], 1e-3)) for s, w in zip(seen, wanted)])), low, high))
+
+        def odds(share):
+            share = np.clip(share, 0.02, 0.98)
+            return np.log(share / (1 - share))
+
+        wider = np.median([np.log(w["spread"]) for w in wanted]) / max(np.median([np.log(s["spread"]) for s in seen]), 0.02)
+        shift = np.clip(np.median([odds(w["clustering"]) - odds(s["clustering"]) for s, w in zip(seen, wanted)]), -1.0, 1.0)
+        fuller = float(np.clip(sum(w["coverage"] for w in wanted) / max(sum(s["coverage"] for s in seen), 1e-3), 0.6, 1.6))
+        larger = ratio("cluster", 0.5, 2.0)
+        return Laid(
+            float(np.clip(self.zoom / ratio("diameter_px", 0.75, 1.33), 0.5, 2.0)),
+            float(np.clip(np.exp(np.log(self.spread) * np.clip(wider, 0.7, 1.4)), 1.03, 1.8)),
+            [
+                {
+                    **how,
+                    "coverage": how["coverage"] * fuller,
+                    "clustering": float(1 / (1 + np.exp(-odds(how["clustering"]) - shift))),
+                    "cluster": how["cluster"] * larger,
+                }
+                for how in self.layouts
+            ],
+        )
 
 
 def read_references(paths, options: MatchOptions, reporter) -> list[Reference]:
@@ -223,7 +286,7 @@ def exposure(reference: Reference) -> float:
     return brightest if brightest < NEAREST_WHITE else 0.0
 
 
-def quick_passes(recipe: Recipe, reference: Reference, nm_per_px: float, options: MatchOptions, index: int):
+def quick_passes(recipe: Recipe, reference: Reference, how: dict, nm_per_px: float, options: MatchOptions, index: int):
     """Render the passes of a small field with particles of the reference's size, arranged as its are."""
     from ..synth.passes import render_passes
     from ..synth.sampling import sample_scene
@@ -231,7 +294,7 @@ def quick_passes(recipe: Recipe, reference: Reference, nm_per_px: float, options
     from ..synth.templates import load_shapes
 
     px = int(np.clip(round(3.5 * reference.layout["diameter_px"]), 0.75 * options.field_px, 1.5 * options.field_px))
-    how = arranged(recipe, {**reference.layout, "coverage": float(np.clip(reference.layout["coverage"], 0.2, 0.6))})
+    how = arranged(recipe, {**how, "coverage": float(np.clip(how["coverage"], 0.2, 0.6))})
     quick = dataclasses.replace(
         recipe,
         seed=options.seed,
@@ -246,15 +309,52 @@ def quick_passes(recipe: Recipe, reference: Reference, nm_per_px: float, options
         built.remove()
 
 
+def start(reference: Reference, sizes: dict) -> np.ndarray:
+    """The direct estimates: grey levels, noise, texture, variation."""
+    pixels, outline = reference.pixels, reference.outline
+    core = float(np.median(pixels[outline.core])) if outline.core[0].size else 0.5
+    bare = float(np.median(pixels[outline.bare])) if outline.bare[0].size else 0.5 * core
+    noise, texture = 0.02, 0.05
+    if outline.bare[0].size > 200:
+        from scipy import ndimage
+
+        fine = pixels - ndimage.gaussian_filter(pixels, 0.7)
+        coarse = ndimage.gaussian_filter(pixels, 2.0) - ndimage.gaussian_filter(pixels, 12.0)
+        noise = float(1.4826 * np.median(np.abs(fine[outline.bare]))) / 0.85
+        texture = float(1.4826 * np.median(np.abs(coarse[outline.bare]))) / max(bare, 0.02)
+    direct = {
+        "shader.base": core,
+        "shader.edge": 0.2,
+        "shader.edge_width": 0.05 * sizes["radius"],
+        "shader.diffuse": 0.15,
+        "shader.shadowing": 0.6,
+        "shader.shadow_reach": 1.5,
+        "shader.variation": 0.08,
+        "shader.roughness": 0.08,
+        "shader.grain": 0.15,
+        "substrate.relative_yield": bare / max(core, 0.02),
+        "substrate.texture": texture,
+        "substrate.grain": 10 * sizes["pixel"],
+        "substrate.slope": 1.0,
+        "substrate.relief": 0.02,
+        "degradation.blur": 0.7,
+        "degradation.dose": 5000.0,
+        "degradation.shoulder": 0.7,
+        "degradation.noise": noise,
+        "degradation.noise_grain": 0.3,
+        "degradation.smoothing": 0.3,
+    }
+    return np.array([knob.place(direct[knob.name], sizes) for knob in KNOBS])
+
+
 class Bench:
     """The quick field of one reference: the image of any look of it, and its statistics."""
 
     def __init__(self, reference: Reference, passes, nm_per_px: float, seed):
         self.reference, self.passes, self.seed, self.px = reference, passes, seed, len(passes.instances)
         self.outline = Outline.of(passes.instances, radius_px=reference.outline.radius_px)
-        self.sizes = {"radius": reference.outline.radius_px * nm_per_px, "pixel": nm_per_px}
-        right, up = np.nan_to_num(reference.statistics[-2:])  # the direction from which particles look lit
-        self.azimuth = float(np.degrees(np.arctan2(up, right)) % 360)
+        self.sizes = reference.sizes(nm_per_px)
+        self.azimuth = reference.azimuth
         self.seen = reference.statistics
         self.exposure = exposure(reference)
 
@@ -293,43 +393,6 @@ class Bench:
         made, _ = appearance(self.image(places), self.outline)
         return np.nan_to_num(made - self.seen, nan=0.0, posinf=0.0, neginf=0.0)
 
-    def start(self) -> np.ndarray:
-        """The direct estimates: grey levels, noise, texture, variation."""
-        pixels, outline = self.reference.pixels, self.reference.outline
-        core = float(np.median(pixels[outline.core])) if outline.core[0].size else 0.5
-        bare = float(np.median(pixels[outline.bare])) if outline.bare[0].size else 0.5 * core
-        noise, texture = 0.02, 0.05
-        if outline.bare[0].size > 200:
-            from scipy import ndimage
-
-            fine = pixels - ndimage.gaussian_filter(pixels, 0.7)
-            coarse = ndimage.gaussian_filter(pixels, 2.0) - ndimage.gaussian_filter(pixels, 12.0)
-            noise = float(1.4826 * np.median(np.abs(fine[outline.bare]))) / 0.85
-            texture = float(1.4826 * np.median(np.abs(coarse[outline.bare]))) / max(bare, 0.02)
-        direct = {
-            "shader.base": core,
-            "shader.edge": 0.2,
-            "shader.edge_width": 0.05 * self.sizes["radius"],
-            "shader.diffuse": 0.15,
-            "shader.shadowing": 0.6,
-            "shader.shadow_reach": 1.5,
-            "shader.variation": 0.08,
-            "shader.roughness": 0.08,
-            "shader.grain": 0.15,
-            "substrate.relative_yield": bare / max(core, 0.02),
-            "substrate.texture": texture,
-            "substrate.grain": 10 * self.sizes["pixel"],
-            "substrate.slope": 1.0,
-            "substrate.relief": 0.02,
-            "degradation.blur": 0.7,
-            "degradation.dose": 5000.0,
-            "degradation.shoulder": 0.7,
-            "degradation.noise": noise,
-            "degradation.noise_grain": 0.3,
-            "degradation.smoothing": 0.3,
-        }
-        return np.array([knob.place(direct[knob.name], self.sizes) for knob in KNOBS])
-
 
 FILTER_PX = 0.45
 PULL = 0.3
@@ -348,7 +411,7 @@ def fit(bench: Bench, before: np.ndarray | None, options: MatchOptions, step) ->
     """
     from scipy.optimize import least_squares
 
-    first = bench.start()
+    first = start(bench.reference, bench.sizes)
 
     def off(shifted, seen):
         step()
@@ -366,7 +429,11 @@ def fit(bench: Bench, before: np.ndarray | None, options: MatchOptions, step) ->
             off, places + 1, bounds=(1, 2), diff_step=0.03, loss="soft_l1", f_scale=2.0, max_nfev=options.steps, kwargs={"seen": seen}
         )
         places = found.x - 1
-    return Fit(places, bench.azimuth, _size(before), _size(bench.residuals(places)))
+    return Fit(places, _size(before), _size(bench.residuals(places)))
+
+
+def _median(layouts: list[dict], name: str) -> float:
+    return float(np.median([how[name] for how in layouts]))
 
 
 def _size(residuals):
@@ -401,9 +468,9 @@ def half_widths(fits: list[Fit], options: MatchOptions) -> np.ndarray:
     return np.maximum(options.spread * scatter * len(fits) ** -0.2, options.least_spread)
 
 
-def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px: float, image_px: int, name: str, weight: float = 1.0) -> Look:
+def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, how: dict, nm_per_px: float, image_px: int, name: str, weight: float = 1.0) -> Look:
     """The ranges of one reference's look; what was not searched keeps the recipe's ranges or those of `AROUND`."""
-    sizes = {"radius": reference.outline.radius_px * nm_per_px, "pixel": nm_per_px}
+    sizes = reference.sizes(nm_per_px)
     sections = {section: dict(AROUND.get(section, {})) for section in SECTIONS}
     bounds = {f"{s}.{field}": spec for s in SECTIONS for field, _, spec in specs(type(getattr(recipe, s)))}
     for knob, u, width in zip(KNOBS, found.places, widths):
@@ -412,7 +479,7 @@ def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px
         ends = (knob.value(float(np.clip(p, 0, 1)), sizes) for p in (u - width, u + width))
         sections[section][field] = tuple(float(np.clip(e, spec.low, spec.high)) for e in ends)
     turn = 20 if np.hypot(*np.nan_to_num(reference.statistics[-2:])) > 1 else 180  # no direction is told where none just matters
-    azimuth = (found.azimuth + 180) % 360 - 180
+    azimuth = (reference.azimuth + 180) % 360 - 180
     sections["light"]["azimuth"] = (azimuth - turn, azimuth + turn)
     sections["substrate"] |= {
         "relief_size": (0.7 * RELIEF_PX * nm_per_px, 1.5 * RELIEF_PX * nm_per_px),
@@ -431,35 +498,23 @@ def look_for(recipe: Recipe, reference: Reference, found: Fit, widths, nm_per_px
         name=name,
         weight=round(float(weight), 3),
         field_of_view=(view / 1.1, view * 1.1),
-        arrangement=arranged(recipe, reference.layout),
+        arrangement=arranged(recipe, how),
         dirt=dataclasses.replace(recipe.dirt, probability=min(recipe.dirt.probability, 0.2), strength=(0.05 * level, 0.3 * level)),
         **{section: dataclasses.replace(getattr(recipe, section), **values) for section, values in sections.items()},
     )
 
 
-def spread_of(references: list[Reference], fits: list[Fit]) -> float:
-    """The geometric standard deviation of sizes: what the rough segmentation sees, less what it adds in the render (see `size_correction`)."""
-    seen = np.median([np.log(r.layout["spread"]) for r in references])
-    ratios = [
-        np.log(f.rough["spread"]) / np.log(r.layout["spread"])
-        for r, f in zip(references, fits)
-        if f.rough and f.rough["count"] >= 8 and r.layout["count"] >= 8 and r.layout["spread"] > 1.02
-    ]
-    return float(np.clip(np.exp(seen / np.clip(np.median(ratios), 1.0, 1.6)) if ratios else np.exp(seen), 1.03, 1.7))
-
-
-def matched(recipe: Recipe, references, fits, widths, median, nm_per_px, corrections) -> Recipe:
+def matched(recipe: Recipe, references, fits, widths, median, nm_per_px, laid: Laid) -> Recipe:
     """The recipe with a look for each reference, in images of the references' size in pixels."""
     side = int(np.clip(np.median([min(r.pixels.shape) for r in references]), 128, 1024))
-    spread = spread_of(references, fits)
     before = np.median(recipe.camera.field_of_view) / recipe.camera.image_px / median_size(recipe)
     after = np.median(nm_per_px) / median
     erosion = float(np.clip(recipe.label.erosion * before / after, 1.0, max(recipe.label.erosion, 1.0)))
-    new = sized(recipe, median, spread)
+    new = sized(recipe, median, laid.spread)
     names = [f"{i} {reference.path.stem}" for i, reference in enumerate(references, 1)]
     looks = [
-        look_for(recipe, reference, found, widths, nm * correction, side, name, weight)
-        for reference, found, nm, correction, name, weight in zip(references, fits, nm_per_px, corrections, names, weights(fits))
+        look_for(recipe, reference, found, widths, how, nm * laid.zoom, side, name, weight)
+        for reference, found, how, nm, name, weight in zip(references, fits, laid.layouts, nm_per_px, names, weights(fits))
     ]
     new = dataclasses.replace(
         new,
@@ -471,18 +526,43 @@ def matched(recipe: Recipe, references, fits, widths, median, nm_per_px, correct
     return from_dict(Recipe, to_dict(new))
 
 
-def size_correction(references: list[Reference], fits: list[Fit]) -> float:
-    """Factor on the field of view by which particles of the fitted looks, roughly segmented, get the references' size.
+def lay_out(recipe: Recipe, references, fits, widths, median, nm_per_px, laid: Laid, rounds, step) -> tuple[Laid, list[dict]]:
+    """Find by what sizes and arrangement the matched recipe's images, segmented roughly, show what the references do.
 
-    The rough segmentation does not see the size that was laid: it cuts off what lies beneath and
-    joins what it cannot part. It does so in the render too, so the ratio of the two tells the error.
+    The rough segmentation does not see what was laid: it cuts off what lies beneath, joins what
+    it cannot part, and of touching particles sees those that still look apart. It does so in
+    renders too, so scenes are rendered, and what was asked for is moved by what is missing.
+
+    Parameters
+    ----------
+    laid : Laid
+        What was asked for until now.
+    rounds : sequence of int
+        Numbers of the rounds; each renders `SCENES` scenes that no other round does.
+
+    Returns
+    -------
+    laid : Laid
+    seen : list of dict
+        Of each round, the medians of what was seen in the renders.
     """
-    ratios = [
-        np.log(f.rough["diameter_px"] / r.layout["diameter_px"])
-        for r, f in zip(references, fits)
-        if f.rough and f.rough["count"] >= 5 and r.layout["count"] >= 5
-    ]
-    return float(np.clip(np.exp(np.median(ratios)), 0.6, 1.6)) if ratios else 1.0
+    medians = []
+    for round_ in rounds:
+        new = matched(recipe, references, fits, widths, median, nm_per_px, laid)
+        px, seen, wanted = new.camera.image_px, [], []
+        for index in range(round_ * SCENES, (round_ + 1) * SCENES):
+            step(SCENE_COST)
+            which = index % len(references)
+            look = dataclasses.replace(new, looks=[new.looks[which]], camera=dataclasses.replace(new.camera, samples=LAYOUT_SAMPLES))
+            image = quick_render(look, px, nm_per_px[which] * laid.zoom * px, index)
+            found = layout(rough_outline(image.astype(np.float32) / 255))
+            if found["count"] >= 5:
+                seen.append(found)
+                wanted.append(references[which].layout)
+        if len(seen) >= 2:
+            laid = laid.moved(seen, wanted)
+            medians.append({name: _median(seen, name) for name in seen[0]})
+    return laid, medians
 
 
 def match(recipe, references, out, options: MatchOptions | None = None, *, reporter=None) -> dict:
@@ -520,31 +600,38 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
     reporter.started("match", references=len(known), text=f"Matching {recipe.name} to {len(known)} image{'s' if len(known) > 1 else ''}")
     median, nm_per_px = scales(plain, known)
     each = 1 + 2 * options.steps * (len(KNOBS) + 1)
-    total = each * len(known)
-    clock, done = Clock(total), 0
+    total = each * len(known) + sum(ROUNDS) * SCENES * SCENE_COST
+    clock, done, text = Clock(total), 0, "how particles lie"
 
-    def step():
+    def step(cost=1):
         nonlocal done
-        done += 1
-        if done % 10 == 0:
-            reporter.progress(min(done, total - 1), total, f"reference {number_ + 1} of {len(known)}", clock.seconds_left(done))
+        done += cost
+        if cost > 1 or done % 10 == 0:
+            reporter.progress(min(done, total - 1), total, text, clock.seconds_left(done))
 
-    fits, sized_recipe = [], sized(plain, median, float(np.clip(np.median([r.layout["spread"] for r in known]), 1.03, 1.7)))
-    for number_, (reference, nm) in enumerate(zip(known, nm_per_px)):
-        bench = Bench(reference, quick_passes(sized_recipe, reference, nm, options, number_), nm, [options.seed, number_])
+    # The sizes and the arrangement first, by looks that are only estimated: an edge is fitted rightly to particles of the right size.
+    laid = Laid(1.0, _median([r.layout for r in known], "spread"), [r.layout for r in known])
+    guesses = [Fit(start(r, r.sizes(nm)), 1.0, 1.0) for r, nm in zip(known, nm_per_px)]
+    before, after = np.split(np.arange(sum(ROUNDS)), ROUNDS[:1])
+    laid, rounds = lay_out(plain, known, guesses, half_widths(guesses, options), median, nm_per_px, laid, before, step)
+    fits, sized_recipe, so_far = [], sized(plain, median, laid.spread), done
+    for k, (reference, how, nm) in enumerate(zip(known, laid.layouts, nm_per_px)):
+        text = f"reference {k + 1} of {len(known)}"
+        passes = quick_passes(sized_recipe, reference, how, nm * laid.zoom, options, k)
+        bench = Bench(reference, passes, nm * laid.zoom, [options.seed, k])
         found = fit(bench, untuned(bench, plain), options, step)
-        found.rough = layout(rough_outline(bench.image(found.places)))
         fits.append(found)
-        done = (number_ + 1) * each
+        done = so_far + (k + 1) * each
         reporter.progress(
             min(done, total - 1),
             total,
             f"{reference.path.name}: off by {found.before:.1f}, now {found.after:.1f}",
             clock.seconds_left(done),
         )
-    widths = half_widths(fits, options)
-    correction = size_correction(known, fits)
-    new = matched(plain, known, fits, widths, median, nm_per_px, [correction] * len(known))
+    text, widths = "how particles lie", half_widths(fits, options)
+    laid, more = lay_out(plain, known, fits, widths, median, nm_per_px, laid, after, step)
+    rounds += more
+    new = matched(plain, known, fits, widths, median, nm_per_px, laid)
     record = {
         "format": 1,
         "nanosynth": __version__,
@@ -552,20 +639,23 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
         "recipe": recipe.name,
         "knobs": [knob.name for knob in KNOBS],
         "half_widths": widths.round(4).tolist(),
-        "size_correction": correction,
+        "zoom": laid.zoom,
+        "spread": laid.spread,
+        "rounds": rounds,
         "references": [
             {
                 "file": r.path.name,
                 "nm_per_px": nm,
                 "layout": r.layout,
+                "laid": how,
                 "off_before": f.before,
                 "off_after": f.after,
                 "places": f.places.round(4).tolist(),
             }
-            for r, f, nm in zip(known, fits, nm_per_px)
+            for r, f, how, nm in zip(known, fits, laid.layouts, nm_per_px)
         ],
     }
-    sheet = show(plain, new, known, [nm * correction for nm in nm_per_px], options)
+    sheet = show(plain, new, known, [nm * laid.zoom for nm in nm_per_px], options)
     write_text(out.with_suffix(".before.toml"), to_toml(recipe))
     write_text(out, to_toml(new))
     write_json(out.with_suffix(".json"), record)

@@ -13,6 +13,7 @@ from nanosynth.learn.match import (
     KNOBS,
     Bench,
     Fit,
+    Laid,
     MatchOptions,
     Reference,
     fit,
@@ -175,8 +176,8 @@ def test_the_search_comes_near_a_known_look(known):
 
 def test_half_widths_follow_the_references_scatter():
     options = MatchOptions()
-    one = Fit(np.full(len(KNOBS), 0.5), 0.0, 2.0, 1.0)
-    other = Fit(np.full(len(KNOBS), 0.9), 0.0, 2.0, 1.0)
+    one = Fit(np.full(len(KNOBS), 0.5), 2.0, 1.0)
+    other = Fit(np.full(len(KNOBS), 0.9), 2.0, 1.0)
     assert np.allclose(half_widths([one], options), options.least_spread)
     assert np.allclose(half_widths([one, other], options), 0.5 * np.std([0.5, 0.9], ddof=1) * 2**-0.2)
 
@@ -185,9 +186,9 @@ def test_the_matched_recipe_holds_the_fitted_values_within_bounds(known):
     truth, bench = known
     recipe = read_recipe("sio2")
     references = [bench.reference, Reference(SimpleNamespace(stem="s"), *list(vars(bench.reference).values())[1:])]
-    fits = [Fit(truth, 10.0, 2.0, 1.0), Fit(np.ones(len(KNOBS)), 350.0, 2.0, 1.0)]
+    fits = [Fit(truth, 2.0, 1.0), Fit(np.ones(len(KNOBS)), 2.0, 1.0)]
     median, nm = scales(recipe, references)
-    new = matched(recipe, references, fits, half_widths(fits, MatchOptions()), median, nm, [1.0, 1.0])
+    new = matched(recipe, references, fits, half_widths(fits, MatchOptions()), median, nm, Laid(1.0, 1.2, [r.layout for r in references]))
     assert len(new.looks) == 2 and new.camera.image_px == 160
     for look, found, scale in zip(new.looks, fits, nm):
         sizes = {"radius": bench.reference.outline.radius_px * scale, "pixel": scale}
@@ -204,6 +205,20 @@ def test_the_matched_recipe_holds_the_fitted_values_within_bounds(known):
         # As many pixels per particle as in the reference.
         view = np.sqrt(np.prod(look.field_of_view))
         assert median / view * new.camera.image_px == pytest.approx(bench.reference.layout["diameter_px"], rel=1e-3)
+
+
+def test_what_is_asked_for_moves_by_what_is_missing():
+    wanted = [{"diameter_px": 24.0, "spread": 1.3, "coverage": 0.1, "clustering": 0.8, "cluster": 20, "count": 60}] * 3
+    seen = [{"diameter_px": 30.0, "spread": 1.2, "coverage": 0.08, "clustering": 0.6, "cluster": 10, "count": 40}] * 3
+    start = Laid(1.0, 1.3, wanted)
+    moved = start.moved(seen, wanted)
+    assert moved.zoom == pytest.approx(30 / 24)  # more nm per pixel: fewer pixels per particle
+    assert np.log(moved.spread) == pytest.approx(np.log(1.3) * 1.4)  # log 1.3 / log 1.2 is 1.44, bounded
+    how = moved.layouts[0]
+    assert how["coverage"] == pytest.approx(0.125) and how["cluster"] == 40
+    assert how["clustering"] / (1 - how["clustering"]) == pytest.approx(4 * (4 / 1.5))  # odds
+    same = start.moved(wanted, wanted)
+    assert same.zoom == 1 and same.spread == pytest.approx(1.3) and same.layouts[0]["clustering"] == pytest.approx(0.8)
 
 
 def test_too_many_references_and_empty_ones_are_refused(tmp_path):
@@ -225,6 +240,6 @@ def test_the_tile_shown_is_where_the_particles_are():
 
 
 def test_looks_that_fit_poorly_are_drawn_rarely():
-    fits = [Fit(np.zeros(1), 0.0, 3.0, after) for after in (1.0, 1.2, 1.4, 2.8)]
+    fits = [Fit(np.zeros(1), 3.0, after) for after in (1.0, 1.2, 1.4, 2.8)]
     np.testing.assert_allclose(weights(fits), [1, 1, (1.3 / 1.4) ** 4, (1.3 / 2.8) ** 4])
-    assert weights(fits[:1]) == 1 and weights([Fit(np.zeros(1), 0.0, 3.0, 0.0)]) <= 1
+    assert weights(fits[:1]) == 1 and weights([Fit(np.zeros(1), 3.0, 0.0)]) <= 1
