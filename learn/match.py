@@ -114,8 +114,10 @@ SAMPLES = 32
 """Samples of a pixel: rendered at the image's own pixels, outlines of fewer look frayed, as those of no micrograph do."""
 ROUNDS = (3, 3)
 """How often scenes are rendered to see how particles lie in them, before and after the looks are fitted."""
-SCENES = 6
-"""Scenes rendered in a round: one scene's layout is a draw."""
+SCENES = (3, 6)
+"""Scenes rendered in a round, at least and at most, else one for each reference: one scene's layout is a draw."""
+SCENE_PX = 768
+"""Side of such a scene, at most."""
 SCENE_COST = 40
 """Time of such a scene in quick pictures."""
 LAYOUT_SAMPLES = 4
@@ -526,6 +528,11 @@ def matched(recipe: Recipe, references, fits, widths, median, nm_per_px, laid: L
     return from_dict(Recipe, to_dict(new))
 
 
+def scenes(references) -> int:
+    """How many scenes a round renders."""
+    return int(np.clip(len(references), *SCENES))
+
+
 def lay_out(recipe: Recipe, references, fits, widths, median, nm_per_px, laid: Laid, rounds, step) -> tuple[Laid, list[dict]]:
     """Find by what sizes and arrangement the matched recipe's images, segmented roughly, show what the references do.
 
@@ -538,7 +545,7 @@ def lay_out(recipe: Recipe, references, fits, widths, median, nm_per_px, laid: L
     laid : Laid
         What was asked for until now.
     rounds : sequence of int
-        Numbers of the rounds; each renders `SCENES` scenes that no other round does.
+        Numbers of the rounds; each renders scenes that no other round does.
 
     Returns
     -------
@@ -546,11 +553,11 @@ def lay_out(recipe: Recipe, references, fits, widths, median, nm_per_px, laid: L
     seen : list of dict
         Of each round, the medians of what was seen in the renders.
     """
-    medians = []
+    medians, each = [], scenes(references)
     for round_ in rounds:
         new = matched(recipe, references, fits, widths, median, nm_per_px, laid)
-        px, seen, wanted = new.camera.image_px, [], []
-        for index in range(round_ * SCENES, (round_ + 1) * SCENES):
+        px, seen, wanted = min(new.camera.image_px, SCENE_PX), [], []
+        for index in range(round_ * each, (round_ + 1) * each):
             step(SCENE_COST)
             which = index % len(references)
             look = dataclasses.replace(new, looks=[new.looks[which]], camera=dataclasses.replace(new.camera, samples=LAYOUT_SAMPLES))
@@ -600,7 +607,7 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
     reporter.started("match", references=len(known), text=f"Matching {recipe.name} to {len(known)} image{'s' if len(known) > 1 else ''}")
     median, nm_per_px = scales(plain, known)
     each = 1 + 2 * options.steps * (len(KNOBS) + 1)
-    total = each * len(known) + sum(ROUNDS) * SCENES * SCENE_COST
+    total = each * len(known) + sum(ROUNDS) * scenes(known) * SCENE_COST
     clock, done, text = Clock(total), 0, "how particles lie"
 
     def step(cost=1):
