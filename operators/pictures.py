@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin  # noqa: F401  else the first picture that is saved waits for the readers of all formats
 
 from ..errors import NanosynthError
 from ..learn.pictures import EDGE_PX
