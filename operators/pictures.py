@@ -186,6 +186,15 @@ def lay_out(scene: bpy.types.Scene, reference, result: bpy.types.Image | None, n
         item.color = (1.0, 1.0, 1.0, opacity if level else 1.0)
 
 
+def put_away(context, image: bpy.types.Image | None):
+    """Take the planes out of the 3D view, and an image out of the image editors."""
+    for item in filter(None, map(bpy.data.objects.get, PLANES)):
+        bpy.data.objects.remove(item)
+    for space in (area.spaces.active for area in editors(context)):
+        if image is not None and space.image == image:
+            space.image = None
+
+
 def frame(context):
     """Look at the whole micrograph in the 3D view of the Nanosynth workspace, as large as the sidebar leaves it."""
     item = bpy.data.objects.get(PLANES[0])
