@@ -229,13 +229,13 @@ class Analyse(Step):
             layout.prop(window, "shown_name")
         facts = results.facts_of(scene)
         count = facts.get("count", entry["particles"])
-        doubts = "; mind the remark at the end" if entry["warnings"] else ""  # where it moves no button out of sight
-        note(layout, f"{entry['name']}: {count} particle{'s' * (count != 1)}{doubts}", "IMAGE_DATA")
+        name = f"{entry['name']}: " if len(found) == 1 else ""
+        doubts = ", remark below" if entry["warnings"] else ""  # at the end, where it moves no button out of sight
+        note(layout, f"{name}{count} particle{'s' * (count != 1)}{doubts}", "IMAGE_DATA")
         grid = layout.grid_flow(columns=2, even_columns=True, align=True)
         grid.use_property_split = False
         grid.prop(window, "shown", expand=True)
         layout.prop(window, "opacity", slider=True)
-        layout.separator()
         for name in state.TUNED:
             layout.prop(window, name, text=reading(name), slider=True)
         row = layout.row()
