@@ -19,6 +19,8 @@ TARGETS = {"scale": (1.0, 0.85, 0.1, 1.0), "reference": (0.95, 0.5, 0.15, 1.0), 
 """What lines are for, and the colour of each."""
 NEAR_PX = 4
 """A mouse that has moved less between press and release has clicked: the line's end is the next click."""
+TICK_PX = 7
+"""Half the length of the strokes at a line's ends."""
 _handles = []
 
 
@@ -105,20 +107,26 @@ def _paint():
         line = DrawLine.at_work.get(target) or (drawn(scene, target) and getattr(scene.nanosynth_lines, target))
         if not line:
             continue
-        (x0, y0), (x1, y1) = (context.region.view2d.view_to_region(line[i], 1 - line[i + 1], clip=False) for i in (0, 2))
-        length = np.hypot(x1 - x0, y1 - y0) or 1.0
-        u, v = -(y1 - y0) / length * 7, (x1 - x0) / length * 7
-        points = [(x0, y0), (x1, y1), (x0 - u, y0 - v), (x0 + u, y0 + v), (x1 - u, y1 - v), (x1 + u, y1 + v)]
-        shader = gpu.shader.from_builtin("POLYLINE_UNIFORM_COLOR")
-        batch = batch_for_shader(shader, "LINES", {"pos": [(x, y, 0.0) for x, y in points]})
+        start, end = (np.array(context.region.view2d.view_to_region(line[i], 1 - line[i + 1], clip=False)) for i in (0, 2))
+        along = (end - start) / (np.hypot(*(end - start)) or 1.0)
+        across = np.array([-along[1], along[0]])
+        strokes = [(start, end), *((at - TICK_PX * across, at + TICK_PX * across) for at in (start, end))]
+        # Filled, by a shader that Blender draws itself with: that of its wide lines would be compiled at the first of them.
+        shader = gpu.shader.from_builtin("UNIFORM_COLOR")
         gpu.state.blend_set("ALPHA")
         shader.bind()
-        shader.uniform_float("viewportSize", gpu.state.viewport_get()[2:])
-        for width, shade in ((4.5, (0.0, 0.0, 0.0, 0.6)), (2.0, colour)):
-            shader.uniform_float("lineWidth", width)
+        for width, shade in ((6.0, (0.0, 0.0, 0.0, 0.25)), (4.5, (0.0, 0.0, 0.0, 0.5)), (2.8, (*colour[:3], 0.5)), (2.0, colour)):
             shader.uniform_float("color", shade)
-            batch.draw(shader)
+            batch_for_shader(shader, "TRIS", {"pos": np.concatenate([_filled(*stroke, width) for stroke in strokes])}).draw(shader)
         gpu.state.blend_set("NONE")
+
+
+def _filled(start, end, width) -> np.ndarray:
+    """The two triangles of a wide line, (6, 2) float32."""
+    along = (end - start) / (np.hypot(*(end - start)) or 1.0) * width / 2
+    side = np.array([-along[1], along[0]])
+    a, b, c, d = start - side, start + side, end + side, end - side
+    return np.array([a, b, c, a, c, d], np.float32)
 
 
 class DrawLine(Action):

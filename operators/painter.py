@@ -45,8 +45,9 @@ class Studio:
     number = painted = 0
     asked: dict[str, int] = {}
     then: dict = {}
-    coarse: dict[str, np.ndarray] = {}
-    """What is painted -> what lies over its image until the full picture is there: (h, w, 4) float32, row 0 at the bottom."""
+    coarse: dict = {}
+    """What is painted -> what lies over its image until the full picture is there: (h, w, 4) float32, row 0 at the bottom;
+    once it was drawn, its texture."""
     plots: dict = {}
     errors: dict[str, str] = {}
     in_place = None
@@ -142,7 +143,7 @@ def _texels(data: bytes) -> np.ndarray:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as file:
-        return SHADES[np.asarray(file.convert("RGBA"))[::-1]]
+        return SHADES[np.ascontiguousarray(np.asarray(file.convert("RGBA"))[::-1])]  # in one piece, as a texture is made of it
 
 
 def _hear(message) -> bool:
@@ -200,10 +201,12 @@ def _paint():
     import gpu
     from gpu_extras.presets import draw_texture_2d
 
-    coarse = np.ascontiguousarray(Studio.coarse[what])
+    coarse = Studio.coarse[what]
+    if isinstance(coarse, np.ndarray):
+        data = gpu.types.Buffer("FLOAT", coarse.size, coarse.ravel())
+        coarse = Studio.coarse[what] = gpu.types.GPUTexture(coarse.shape[1::-1], format="RGBA16F", data=data)
     (x0, y0), (x1, y1) = (region.view2d.view_to_region(corner, corner, clip=False) for corner in (0, 1))
-    texture = gpu.types.GPUTexture(coarse.shape[1::-1], format="RGBA16F", data=gpu.types.Buffer("FLOAT", coarse.size, coarse.ravel()))
-    draw_texture_2d(texture, (x0, y0), x1 - x0, y1 - y0)
+    draw_texture_2d(coarse, (x0, y0), x1 - x0, y1 - y0)
 
 
 def _plot(what, plot):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin  # noqa: F401  else the first picture that is saved waits for the readers of all formats
 
 from ..errors import NanosynthError
 from ..learn.pictures import EDGE_PX
@@ -184,6 +184,15 @@ def lay_out(scene: bpy.types.Scene, reference, result: bpy.types.Image | None, n
         # A hair's breadth over one another, and under whatever lies on the substrate.
         item.location = (0.0, 0.0, (level - 2) * 1e-3)
         item.color = (1.0, 1.0, 1.0, opacity if level else 1.0)
+
+
+def put_away(context, image: bpy.types.Image | None):
+    """Take the planes out of the 3D view, and an image out of the image editors."""
+    for item in filter(None, map(bpy.data.objects.get, PLANES)):
+        bpy.data.objects.remove(item)
+    for space in (area.spaces.active for area in editors(context)):
+        if image is not None and space.image == image:
+            space.image = None
 
 
 def frame(context):

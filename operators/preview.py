@@ -25,7 +25,7 @@ from . import jobs, pictures, state, templates
 from .base import Action
 
 IMAGE = "Nanosynth preview"
-TICK_S = 0.1
+TICK_S = 0.05
 
 
 FOLLOWERS = []

@@ -130,6 +130,7 @@ class RemoveReference(Action):
     def act(self, context):
         scene = state.home(context)
         window = scene.nanosynth
+        pictures.put_away(context, lines.chosen_reference(scene).image)
         window.references.remove(window.reference_index)
         window.reference_index = max(0, min(window.reference_index, len(window.references) - 1))
         show(context, scene)

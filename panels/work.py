@@ -229,25 +229,24 @@ class Analyse(Step):
             layout.prop(window, "shown_name")
         facts = results.facts_of(scene)
         count = facts.get("count", entry["particles"])
-        note(layout, f"{entry['name']}: {count} particle{'s' * (count != 1)}", "IMAGE_DATA")
-        for warning in entry["warnings"]:
-            note(layout, spoken(sentence(warning)), "INFO")
+        name = f"{entry['name']}: " if len(found) == 1 else ""
+        doubts = ", remark below" if entry["warnings"] else ""  # at the end, where it moves no button out of sight
+        note(layout, f"{name}{count} particle{'s' * (count != 1)}{doubts}", "IMAGE_DATA")
         grid = layout.grid_flow(columns=2, even_columns=True, align=True)
         grid.use_property_split = False
         grid.prop(window, "shown", expand=True)
         layout.prop(window, "opacity", slider=True)
-        layout.separator()
         for name in state.TUNED:
             layout.prop(window, name, text=reading(name), slider=True)
         row = layout.row()
         row.operator(
             "nanosynth.show_result", text="As Segmented" if window.tuned else "Show", icon="LOOP_BACK" if window.tuned else "HIDE_OFF"
         )
-        problem(layout, "result")
         clicking = results.Clicking.now
-        layout.operator(
+        row.operator(
             "nanosynth.click_particles", text="Stop Clicking" if clicking else "Click Particles", icon="EYEDROPPER", depress=clicking
         )
+        problem(layout, "result")
         if clicking:  # in the place of the plot, so that what stands below stays where it is
             particle(layout, facts.get("particle"))
         else:
@@ -273,6 +272,8 @@ class Analyse(Step):
                 row.label(text=report.name, icon="CHECKMARK")
                 row.operator("wm.path_open", text="Open", icon="URL").filepath = str(report)
             ending(layout, job, "No report was written.")
+        for warning in entry["warnings"]:
+            note(layout, spoken(sentence(warning)), "INFO")
 
 
 MEASURES = (

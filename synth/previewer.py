@@ -22,8 +22,8 @@ from .scene import build_scene
 from .templates import load_shapes
 from .worker import peak_memory_mb
 
-FIRST_PX, FIRST_SAMPLES = 256, 2
-"""The first picture is a render of at most this side, with so many samples; later passes take about as long."""
+FIRST_PX, PASS_SAMPLES = 256, 2
+"""The first picture is a render of at most this side with half so many samples; later passes take about as long as all of them."""
 RENEW_ABOVE_MB = 2000
 """A worker that has held so much memory ends when it is idle."""
 
@@ -112,11 +112,11 @@ class Previewer:
         seed = index % 2**31
         try:
             if camera.render_px > FIRST_PX:
-                yield picture(render_photo(built, FIRST_PX, FIRST_SAMPLES, seed, device), 0)
-            step = max(1, round(FIRST_SAMPLES * (FIRST_PX / camera.render_px) ** 2))
+                yield picture(render_photo(built, FIRST_PX, PASS_SAMPLES // 2, seed, device), 0)
+            step = max(1, round(PASS_SAMPLES * (FIRST_PX / camera.render_px) ** 2))
+            ends = [*range(max(1, step // 2), camera.samples, step), camera.samples]
             total = 0.0
-            for first in range(0, camera.samples, step):
-                last = min(first + step, camera.samples)
+            for first, last in zip([0, *ends], ends):
                 photo = render_photo(built, camera.render_px, camera.samples, seed, device, part=(first, last - first))
                 total = total + photo.astype(float) * (last - first)
                 yield picture((total / last).astype(np.float32), last)

@@ -202,9 +202,10 @@ def inside(program, root=TRIXIE) -> list[str]:
     The mounts are in a namespace of their own, so nothing is left to unmount.
     """
     root = shlex.quote(str(root))
+    linked = shlex.quote(str(ENVIRONMENTS.resolve())) if ENVIRONMENTS.is_symlink() else ""  # one for several checkouts
     script = f"""
 set -e
-for place in /proc /sys /dev /tmp {shlex.quote(str(ROOT))} ${{NANOSYNTH_DATA:+"$NANOSYNTH_DATA"}}; do
+for place in /proc /sys /dev /tmp {shlex.quote(str(ROOT))} {linked} ${{NANOSYNTH_DATA:+"$NANOSYNTH_DATA"}}; do
     mkdir -p {root}"$place"
     mount --rbind "$place" {root}"$place"
 done

@@ -176,6 +176,10 @@ def test_references(ops, file):
     window().reference_index = 0
     assert ops.remove_reference() == {"FINISHED"}
     assert [reference.name for reference in window().references] == ["b.png"] and all(path.is_file() for path in paths)
+    (plane,) = bpy.context.scene.objects
+    assert plane.data == window().references[0].image
+    assert ops.remove_reference() == {"FINISHED"}
+    assert not window().references and not bpy.context.scene.objects
 
 
 @pytest.mark.operator("find_scale_bar", "set_scale", "draw_line")

@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -34,7 +35,8 @@ CANCEL_S, FIRST_S, FULL_S = 2.0, 1.0, 4.0
 F3 = "69"
 """The key's number on a keyboard of Xvfb's: of its name a newer xdotool makes Alt F3."""
 BUTTON = (84, 84, 84)
-"""Colour of a button that can be pressed, in Blender's own theme."""
+CHOSEN = (71, 114, 179)
+"""Colours of a button that can be pressed, and of the one that Return presses, in Blender's own theme."""
 
 
 def screen():
@@ -120,6 +122,16 @@ def invoke(operator, kind="VIEW_3D", **values):
         return operator("INVOKE_DEFAULT", True, **values)  # with an undo step
 
 
+def checkbox():
+    """The place of the last checkbox in the question that is open."""
+    place = area("VIEW_3D")
+    picture = seen(place)
+    (answers,) = map(int, rows(coloured(picture, CHOSEN).mean(1) > 0.15))
+    margin = np.flatnonzero(coloured(picture[answers], BUTTON))[0]  # of Cancel, which the checkbox stands above
+    boxes = rows(coloured(picture[: answers - 15, margin : margin + 14], BUTTON).mean(1) > 0.6)
+    return place.x + margin + 7, place.y + place.height - boxes[-1]
+
+
 def main_buttons():
     """The places of the large buttons in the sidebar that can be pressed, from the top."""
     return buttons((23, 32), 0.3)
@@ -130,18 +142,26 @@ def plain_buttons():
     return buttons((17, 22), 0.5)
 
 
-def buttons(heights, share):
-    """The places of buttons in the sidebar, from the top: rows of these heights [px] of which so much has their colour."""
-    from PIL import Image
+def preference_buttons():
+    """The places of the buttons that take a whole row of the preferences, a window of their own; how high it is, Blender does not know."""
+    other = bpy.context.window_manager.windows[-1]
+    return buttons((17, 22), 0.5, SimpleNamespace(x=other.x, y=0, width=other.width, height=window().height))
 
-    picture = np.asarray(Image.open(io.BytesIO(screen())).convert("RGB"))
-    side = sidebar()
-    top, bottom = window().height - side.y - side.height, window().height - side.y
-    inside = picture[top:bottom, side.x : side.x + side.width].astype(int)
-    column = (np.abs(inside - BUTTON) <= 3).all(2).mean(1) > share  # whatever is written on it
+
+def buttons(heights, share, side=None):
+    """The places of buttons in the sidebar, or another place, from the top: rows of these heights [px] of which so much has their colour."""
+    side = side or sidebar()
+    return [(side.x + side.width * 0.4, side.y + side.height - middle) for middle in rows(coloured(seen(side), BUTTON).mean(1) > share, heights)]
+
+
+def coloured(picture, colour):
+    return (np.abs(picture - colour) <= 3).all(-1)
+
+
+def rows(column, heights=(10, 40)):
+    """The middles of the runs of such lengths in which a column of pixels is true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], column, [False]]).astype(int)))
-    runs = [(first, last) for first, last in zip(edges[::2], edges[1::2]) if heights[0] <= last - first <= heights[1]]
-    return [(side.x + side.width * 0.4, window().height - top - (first + last) / 2) for first, last in runs]
+    return [(first + last) / 2 for first, last in zip(edges[::2], edges[1::2]) if heights[0] <= last - first <= heights[1]]
 
 
 def mouse_aside():
@@ -224,7 +244,10 @@ def at_once(folder):
     (entry,) = module("operators.results").entries(home())
     assert entry["particles"] > 5, entry
     bpy.ops.nanosynth.remove_reference()
+    yield from pause(0.5)
+    assert area("IMAGE_EDITOR").spaces.active.image is None, "a micrograph that was removed is still shown"
     yield from alone("project")
+    shot("02_removed")
 
 
 def unequipped():
@@ -301,10 +324,13 @@ def several(folder):
     yield from until(lambda: module("operators.lines").drawn(home(), "scale"), "the scale bar", 30)
     yield from pause(1)
     shot("05_several_scale")
-    for _ in range(2):  # the field, then the question
-        key("Escape")
-        yield from pause(0.5)
-    assert bpy.ops.nanosynth.set_scale(length_nm=1000, others=True) == {"FINISHED"}
+    key(*"1000", "Return")
+    yield from pause(0.5)
+    click(*checkbox())
+    yield from pause(0.5)
+    shot("05_several_others")
+    key("Return")
+    yield from until(lambda: all(reference.nm_per_px for reference in home().nanosynth.references), "the scale of all", 20)
     assert len({reference.nm_per_px for reference in home().nanosynth.references}) == 1 and mark("references") == "CHECKMARK"
     yield from pause(0.5)
     shot("05_several_with_scale")
@@ -706,9 +732,8 @@ def environment(_):
     yield from until(lambda: job.text.startswith("fetching") or job.state != "running", "its first package")
     yield from pause(3)
     shot("52_environment")
-    if job.state == "running":  # removing gigabytes takes its time
-        ops.cancel_job(kind="environment")
-        yield from until(lambda: job.state != "running", "the end of a cancelled job", 60)
+    if job.state == "running":
+        yield from cancel("environment", preference_buttons, jobs.CANCEL_S["environment"])
     assert job.state == "cancelled" or job.error, (job.state, job.error)
     shot("53_environment_ended")
     assert not list(folder.iterdir()), list(folder.iterdir())
@@ -756,12 +781,12 @@ def drop(*paths, name=None):
     key("l")  # Load Micrographs
 
 
-def cancel(kind):
+def cancel(kind, among=plain_buttons, limit=CANCEL_S):
     """Click Cancel, the last button in the panel at work, and wait for the answer."""
     job = module("operators.jobs").RUNNING[kind]
     for _ in range(4):
         yield from mouse_aside()
-        click(*plain_buttons()[-1])
+        click(*among()[-1])
         begun = time.monotonic()
         while not job.cancelling and time.monotonic() < begun + 2 * PATIENCE:
             yield
@@ -770,7 +795,7 @@ def cancel(kind):
     assert job.cancelling, f"no answer to Cancel: {job.state}"
     yield from until(lambda: job.state != "running", "the end of a cancelled job", 60)
     assert job.state == "cancelled", job.state
-    within(time.monotonic() - begun, CANCEL_S, f"{kind} cancelled")
+    within(time.monotonic() - begun, limit, f"{kind} cancelled")
     yield from pause(0.7)
 
 
