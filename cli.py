@@ -24,6 +24,8 @@ from .reporting import ConsoleReporter, JsonReporter
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 NEEDS = {"generate": "bpy", "match": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib", "compare": "keras", "cross-validate": "keras"}
+RESUMED = ("generate", "train", "segment", "cross-validate")
+"""Verbs that, called again, keep what was finished."""
 HIDDEN = ("worker", "painter", "environment", "previewer")
 """Verbs by which Nanosynth calls itself; not for people."""
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "sklearn", "keras", "tensorflow")
@@ -731,7 +733,8 @@ def main(argv=None) -> int:
             raise
         return fail(reporter, verb, NanosynthError(f"the package {error.name} is missing.", "'nanosynth doctor' tells how to get it."))
     except KeyboardInterrupt:
-        print(f"nanosynth {verb}: interrupted. Run the same command again to go on.", file=sys.stderr)
+        again = "go on" if verb in RESUMED else "begin anew"
+        print(f"nanosynth {verb}: interrupted. Run the same command again to {again}.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as in `nanosynth … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

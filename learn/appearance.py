@@ -72,7 +72,9 @@ class Outline:
         fine = np.digitize(signed, PIXELS) - 1
         ring[(ring < 0) | (ring >= len(RADII) - 1) | ~self.valid] = -1
         fine[(fine < 0) | (fine >= len(PIXELS) - 1) | ~self.valid] = -1
-        middles = ndimage.center_of_mass(mask, self.labels, np.arange(1, self.labels.max(initial=0) + 1))
+        numbers = np.arange(1, self.labels.max(initial=0) + 1)
+        with np.errstate(invalid="ignore"):  # a number without a pixel has no middle, and is nobody's
+            middles = ndimage.center_of_mass(mask, self.labels, numbers)
         middles = np.array([(0.0, 0.0), *middles]).reshape(-1, 2)
         rows, columns = np.nonzero(mask & self.valid)
         owner = self.labels[rows, columns]

@@ -28,6 +28,10 @@ MOST = 10
 SECTIONS = ("shader", "substrate", "light", "degradation")
 LEAST_CONTRAST = 0.02
 """Particles must be brighter than the substrate by this, or they are not seen."""
+LEAST_PX = 8.0
+"""Median diameter below which what a threshold parts is noise, or too small to show a look."""
+POORLY = 2.5
+"""How far a look may stay off before a warning, in units of what just matters."""
 
 
 @dataclass
@@ -118,7 +122,7 @@ SCENES = (3, 6)
 """Scenes rendered in a round, at least and at most, else one for each reference: one scene's layout is a draw."""
 SCENE_PX = 768
 """Side of such a scene, at most."""
-SCENE_COST = 40
+SCENE_COST = 100
 """Time of such a scene in quick pictures."""
 LAYOUT_SAMPLES = 4
 """Samples of a pixel there: enough for a rough segmentation."""
@@ -223,8 +227,15 @@ def read_references(paths, options: MatchOptions, reporter) -> list[Reference]:
         if not on.any() or np.median(micrograph.pixels[on]) - np.median(micrograph.pixels[~on & outline.valid]) < LEAST_CONTRAST:
             reporter.warning(f"{path.name}: no particles stand out from the substrate.", "It is left out.")
             continue
+        how = layout(outline)
+        if how["diameter_px"] < LEAST_PX:
+            reporter.warning(
+                f"{path.name}: what stands out from the substrate is {how['diameter_px']:.0f} px wide: noise, or particles too small to match.",
+                "It is left out.",
+            )
+            continue
         statistics, _ = appearance(micrograph.pixels, outline)
-        found.append(Reference(path, micrograph.pixels, outline, layout(outline), statistics, micrograph.nm_per_px))
+        found.append(Reference(path, micrograph.pixels, outline, how, statistics, micrograph.nm_per_px))
     if not found:
         raise NanosynthError("In none of the reference images particles stand out from the substrate.", "Choose others.")
     return found
@@ -628,6 +639,11 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
         bench = Bench(reference, passes, nm * laid.zoom, [options.seed, k])
         found = fit(bench, untuned(bench, plain), options, step)
         fits.append(found)
+        if found.after > POORLY:
+            reporter.warning(
+                f"{reference.path.name}: the look found stays off by {found.after:.1f}, in units of what just matters.",
+                "Look at the picture; leave this reference out if it is not typical.",
+            )
         done = so_far + (k + 1) * each
         reporter.progress(
             min(done, total - 1),
@@ -689,7 +705,17 @@ def show(before: Recipe, after: Recipe, references: list[Reference], nm_per_px, 
         for recipe in (before, look):
             tiles.append(quick_render(recipe, px, nm_per_px[i] * px, int(i)))
         rows.append(np.concatenate([np.pad(t, gap // 2, constant_values=255) for t in tiles], 1))
-    return np.concatenate(rows)
+    return np.concatenate([heading(("reference", "before", "after"), px + gap), *rows])
+
+
+def heading(titles, width: int) -> np.ndarray:
+    """Words above columns of that width: uint8 (h, W), black on white."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    sheet = Image.new("L", (width * len(titles), 30), 255)
+    for k, title in enumerate(titles):
+        ImageDraw.Draw(sheet).text((width * (k + 0.5), 15), title, fill=0, anchor="mm", font=ImageFont.load_default(18))
+    return np.asarray(sheet)
 
 
 def middle_of(reference: Reference, px: int) -> np.ndarray:

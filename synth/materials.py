@@ -206,10 +206,10 @@ def se_yield_group() -> bpy.types.NodeTree:
     look = nodes.math("MULTIPLY", nodes.math("MULTIPLY", look, texture), nodes.collection(reach, given["Shadowing"]))
     emission = nodes.math("MULTIPLY", nodes.math("MULTIPLY", look, tilt), nodes.math("SUBTRACT", 1.0, given["Detector light"]))
     seen = nodes.surface(emission, nodes.math("MULTIPLY", look, given["Detector light"]), normal)
-    # Where the particle is thin along the beam, what lies beneath shows through: exp(-thickness / transparency).
+    # Where the particle is thin along the beam, what lies beneath adds exp(-thickness / transparency) of its own: the
+    # particle's secondary electrons come from its outermost nanometres, and are no fewer.
     thickness = nodes.math("MULTIPLY", nodes.math("MULTIPLY", radius, -2.0), nodes.math("ABSOLUTE", facing.outputs["Value"]))
     through = nodes.math("EXPONENT", nodes.math("DIVIDE", thickness, nodes.math("MAXIMUM", given["Transparency"], 1e-3)))
-    through = nodes.math("MAXIMUM", through, geometry.outputs["Backfacing"])  # a particle counts once, where the beam enters it
     tree.interface.new_socket(
         "Shows through", in_out="OUTPUT", socket_type="NodeSocketFloat", description="Share of what lies beneath that shows."
     )
@@ -236,8 +236,11 @@ def particle_material(name: str, shader: dict, shadow_reach_nm: float, core: dic
         group.inputs[socket].default_value = shadow_reach_nm if field is None else shader[field]
     surface = group.outputs["Shader"]
     if shader["transparency"]:  # a fifth more time, so only where it is wanted
-        clear = nodes.add("BsdfTransparent")
-        surface = nodes.add("MixShader", {0: group.outputs["Shows through"], 1: surface, 2: clear.outputs[0]}).outputs[0]
+        beneath = nodes.add("BsdfTransparent", {"Color": nodes.grey(group.outputs["Shows through"])})
+        both = nodes.add("AddShader", {0: surface, 1: beneath.outputs[0]})
+        # A particle counts once, where the beam enters it.
+        backface, clear = nodes.add("NewGeometry").outputs["Backfacing"], nodes.add("BsdfTransparent")
+        surface = nodes.add("MixShader", {0: backface, 1: both.outputs[0], 2: clear.outputs[0]}).outputs[0]
     nodes.output(surface)
     return material
 

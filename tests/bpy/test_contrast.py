@@ -106,8 +106,14 @@ def test_thin_particles_let_the_substrate_through():
         for low, high in ((0.0, 0.3), (0.8, 0.9)):
             mine = (r > low) & (r < high)
             through = np.exp(-2 * RADIUS * np.sqrt(1 - r[mine] ** 2) / transparency)
-            assert image[mine].mean() == pytest.approx((0.4 * (1 - through) + 0.8 * through).mean(), rel=0.05)
+            assert image[mine].mean() == pytest.approx((0.4 + 0.8 * through).mean(), rel=0.05)
     np.testing.assert_allclose(photo({"transparency": 0.0}, substrate)[rho() < 0.95], 0.4, rtol=0.02)
+
+
+def test_a_thin_particle_keeps_its_bright_rim():
+    opaque, clear = (photo({"edge": 0.5, "transparency": t}) for t in (0.0, 300.0))
+    rim = (rho() > 0.9) & (rho() < 0.97)
+    assert (clear[rim] >= opaque[rim] - 0.01).all()
 
 
 def test_transparency_leaves_the_label_alone():

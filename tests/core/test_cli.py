@@ -90,7 +90,7 @@ def test_interruption(verb, capsys):
 
     verb(interrupted)
     assert cli.main(["doctor"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "interrupted" in (told := capsys.readouterr().err) and "begin anew" in told
 
 
 def test_a_bug_shows_itself(verb):
@@ -141,7 +141,7 @@ def test_train_goes_to_the_training_environment(tmp_path, monkeypatch, capfd):
     assert "ended by SIGKILL" in told and "Run the same command again" in told and len(told.splitlines()) == 1
     monkeypatch.setenv("BLOW", "INT")
     assert cli.main(["train", "DATASET", "--out", "RUN"]) == 130
-    assert "interrupted" in capfd.readouterr().err
+    assert "interrupted" in (told := capfd.readouterr().err) and "go on" in told
     monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(tmp_path / "no python"))
     assert cli.main(["train", "DATASET", "--out", "RUN"]) == 2
     assert "no python" in capfd.readouterr().err

@@ -225,8 +225,12 @@ def test_too_many_references_and_empty_ones_are_refused(tmp_path):
     from PIL import Image
 
     for i in range(11):
-        Image.fromarray(np.uint8(np.random.default_rng(i).integers(0, 255, (64, 64)))).save(tmp_path / f"{i}.png")
+        Image.fromarray(np.uint8(np.random.default_rng(i).integers(0, 255, (128, 128)))).save(tmp_path / f"{i}.png")
     with pytest.raises(NanosynthError, match="11 reference images"):
+        read_references([tmp_path], MatchOptions(), Reporter())
+    for i in range(1, 11):
+        (tmp_path / f"{i}.png").unlink()
+    with pytest.raises(NanosynthError, match="In none"):  # noise, which a threshold parts into specks
         read_references([tmp_path], MatchOptions(), Reporter())
 
 
