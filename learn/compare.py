@@ -17,7 +17,7 @@ from PIL import Image
 from .. import __version__
 from ..errors import NanosynthError
 from ..fields import flag, number, text, to_dict
-from ..files import read_lines, write_json, write_text
+from ..files import read_json, read_lines, write_json, write_text
 from ..reporting import Clock, Reporter
 from . import curves
 from .comparepictures import curves_picture, map_html, map_picture
@@ -25,6 +25,8 @@ from .features import NAMES, Features, load_features
 from .images import list_images, read_mask, read_micrograph
 from .similarity import Sample, accuracy_floor, cut, distance_floor, kernel_distance, thinned, tsne, two_sample_accuracy
 
+FEW_IMAGES = 6
+"""With fewer of a kind its images are no sample of it."""
 FEWEST_PATCHES = 10
 
 
@@ -79,12 +81,15 @@ class Source:
         By path, what a data set's manifest says; empty for plain images.
     diameter_px : float or None
         Median equivalent circular diameter of a data set's particles in pixels of its images.
+    made : dict or None
+        By what a data set was made: the version, Blender's, and the hash of its recipe.
     """
 
     kind: str
     paths: list[Path]
     nm_per_px: dict
     diameter_px: float | None = None
+    made: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ def find_source(kind: str, named) -> Source:
         areas = np.concatenate([np.asarray(record["particles"]["full_area_px"], float) for record in records])
         diameter = float(np.median(np.sqrt(4 * areas[areas > 0] / np.pi))) if (areas > 0).any() else None
         nm_per_px = {named[0] / "images" / f"{record['index']:06d}.png": record["nm_per_pixel"] for record in records}
-        return Source(kind, list(nm_per_px), nm_per_px, diameter)
+        made = read_json(named[0] / "dataset.json")
+        return Source(kind, list(nm_per_px), nm_per_px, diameter, {key: made[key] for key in ("nanosynth", "blender", "recipe") if key in made})
     return Source(kind, list_images(named), {})
 
 
@@ -299,6 +305,13 @@ def compare(
     samples = {
         name: with_features(thinned(kind.sample, count, draws["thin"][name]), features, name, reporter) for name, kind in kinds.items()
     }
+    made = {source.kind: source.made for source in sources}
+    few = [f"{len(np.unique(sample.image))} {name}" for name, sample in samples.items() if len(np.unique(sample.image)) < FEW_IMAGES]
+    if few:
+        reporter.warning(
+            f"The numbers rest on {' and '.join(few)} images: the intervals do not tell how other images would do.",
+            f"Name {FEW_IMAGES} or more of each kind.",
+        )
     others = [name for name in kinds if name != "real"]
     folds = options.folds
     record = {
@@ -307,7 +320,7 @@ def compare(
         "features": {"name": features.name, "description": features.description, "weights_sha256": features.weights_sha256},
         "options": to_dict(options),
         "patches": count,
-        "kinds": {name: describe(kind, samples[name]) for name, kind in kinds.items()},
+        "kinds": {name: {"made": made.get(name), **describe(kind, samples[name])} for name, kind in kinds.items()},
         "accuracy_floor": accuracy_floor(samples["real"], draws["accuracy"]["real"], folds=folds),
         "distance_floor": distance_floor(samples["real"], draws["distance"]["real"]),
         "scores": {

@@ -87,10 +87,19 @@ def edge_profile(pixels) -> np.ndarray:
 
 
 def line_profile(patch) -> tuple[int, np.ndarray]:
-    """The row of a patch that crosses most contrast, and the grey levels along it, in [0, 1]."""
+    """A row of a patch and the grey levels along it, in [0, 1]: through the middle of the particle nearest the patch's middle.
+
+    Without a particle it is the row that crosses most contrast.
+    """
     values = np.float64(patch) / 255
-    smooth = ndimage.gaussian_filter(values, 2)
     margin = len(values) // 8
+    parts, count = ndimage.label(outlines(values))
+    if count and (parts > 0).mean() < 0.9:
+        middles = np.array(ndimage.center_of_mass(parts > 0, parts, np.arange(1, count + 1)))
+        nearest = middles[np.argmin(np.hypot(*(middles - len(values) / 2).T))]
+        row = int(np.clip(round(nearest[0]), margin, len(values) - margin - 1))
+        return row, values[row]
+    smooth = ndimage.gaussian_filter(values, 2)
     low, high = np.percentile(smooth[margin:-margin], [10, 90], axis=1)
     row = int(np.argmax(high - low)) + margin
     return row, values[row]

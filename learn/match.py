@@ -618,7 +618,7 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
     reporter.started("match", references=len(known), text=f"Matching {recipe.name} to {len(known)} image{'s' if len(known) > 1 else ''}")
     median, nm_per_px = scales(plain, known)
     each = 1 + 2 * options.steps * (len(KNOBS) + 1)
-    total = each * len(known) + sum(ROUNDS) * scenes(known) * SCENE_COST
+    total = each * len(known) + (sum(ROUNDS) + 1) * scenes(known) * SCENE_COST
     clock, done, text = Clock(total), 0, "how particles lie"
 
     def step(cost=1):
@@ -654,6 +654,7 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
     text, widths = "how particles lie", half_widths(fits, options)
     laid, more = lay_out(plain, known, fits, widths, median, nm_per_px, laid, after, step)
     rounds += more
+    _, confirmed = lay_out(plain, known, fits, widths, median, nm_per_px, laid, [sum(ROUNDS)], step)
     new = matched(plain, known, fits, widths, median, nm_per_px, laid)
     record = {
         "format": 1,
@@ -665,6 +666,7 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
         "zoom": laid.zoom,
         "spread": laid.spread,
         "rounds": rounds,
+        "confirmed": confirmed,
         "references": [
             {
                 "file": r.path.name,

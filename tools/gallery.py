@@ -49,6 +49,12 @@ MATERIALS = {
 
 The classifier of `compare` agrees that it can tell: [measurements.md](measurements.md) has its numbers.
 """,
+        "elsewhere": """At a glance, for all three scenes:
+
+* The rim. It is an even bright line all round in the synthetic spheres, soft and brighter on one side in the real ones.
+* Real spheres of a sample are of one size; two sizes mixed are the preset's.
+* Where real spheres touch there are necks, and the substrate carries crumbs and scratches.
+""",
     },
     "tio2": {
         "title": "Titania agglomerates (`tio2`)",
@@ -80,7 +86,8 @@ Crossings, thickness and the brightness of flat and tilted faces look right.
     },
 }
 """Where real images are: shipped ones with their names and the particle diameter of the first in px, for the
-detail at one scale; and the development set. `words` say where one can still tell real from synthetic."""
+detail at one scale; and the development set. `words` say where one can still tell real from synthetic, `elsewhere`
+what differs on the page with development images."""
 
 INTRODUCTION = """# Gallery
 
@@ -124,13 +131,17 @@ def shrunk(image, factor):
     return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BOX)
 
 
-def lively(image):
-    """The corner of the square of DETAIL px in which most is to be seen."""
+def lively(image, valid=None):
+    """The corner of the square of DETAIL px in which most is to be seen, of those without lettering where there are any."""
     import numpy as np
 
     pixels = np.asarray(image, float)
+    if valid is not None:
+        pixels = np.where(np.asarray(valid) > 0, pixels, np.nan)  # the deviation is no number then, and less than any
     tops, lefts = (range(0, side - DETAIL + 1, DETAIL // 2) for side in pixels.shape)
-    return max(((left, top) for top in tops for left in lefts), key=lambda c: pixels[c[1] : c[1] + DETAIL, c[0] : c[0] + DETAIL].std())
+    return max(
+        ((left, top) for top in tops for left in lefts), key=lambda c: np.nan_to_num(pixels[c[1] : c[1] + DETAIL, c[0] : c[0] + DETAIL].std(), nan=-1)
+    )
 
 
 def detail(image, corner):
@@ -154,7 +165,9 @@ def sheet(out, real, dataset, real_diameter):
     columns = []
     if real:
         images = [Image.fromarray((read_micrograph(path).pixels * 255).round().astype("uint8")) for path in real]
-        columns.append(("real", [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(images[0], lively(images[0]))]))
+        mask = real[0].parents[1] / "valid" / f"{real[0].stem}.png"
+        valid = Image.open(mask).crop((0, 0, *images[0].size)) if mask.is_file() else None
+        columns.append(("real", [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(images[0], lively(images[0], valid))]))
     corner = None
     for title, files in (("synthetic", scenes), ("label", [label_of(path) for path in scenes])):
         images = [Image.open(path).convert("L") for path in files]
@@ -194,7 +207,7 @@ def page(folder, pictures, real_of, datasets):
         if not real:
             text.append("Real images of this material were measured against, but may not be shown here.\n")
         text.append(f"![{name}: {'real, ' if real else ''}synthetic, label]({os.path.relpath(target, folder).replace(os.sep, '/')})\n")
-        text.append(material["words"])
+        text.append(material["words"] if real_of is shipped else material.get("elsewhere", material["words"]))
     docs = os.path.relpath(ROOT / "docs", folder).replace(os.sep, "/")
     words = re.sub(r"\]\((\w+\.md)\)", rf"]({docs}/\1)", "\n".join(text)) if docs != "." else "\n".join(text)
     (folder / "gallery.md").write_text(words, encoding="utf-8")

@@ -149,6 +149,16 @@ def test_noise_does_not_see_edges_and_spectrum_finds_a_wave():
     assert power.argmax() == 11
 
 
+def test_the_line_runs_through_the_middle_of_a_particle():
+    row, column = np.mgrid[:144, :144]
+    patch = np.uint8(np.where(np.hypot(row - 60, column - 80) < 30, 180, 40))
+    patch[60 - 29 : 60 - 26, 40:120] = 255  # a rim's tangent crosses more contrast
+    at, levels = curves.line_profile(patch)
+    assert abs(at - 60) < 4 and len(levels) == 144 and levels[80] == pytest.approx(180 / 255)
+    flat = np.uint8(np.random.default_rng(0).normal(90, 2, (144, 144)))
+    assert curves.line_profile(flat)[1].shape == (144,)
+
+
 def test_edge_profile_of_a_disc_and_of_nothing():
     row, column = np.mgrid[:200, :200]
     disc = np.where(np.hypot(row - 100, column - 100) < 60, 0.8, 0.2).astype(np.float32)
@@ -431,7 +441,23 @@ def test_a_data_set_of_another_version_can_be_the_baseline(dataset_path, tmp_pat
 
     copy = shutil.copytree(dataset_path, tmp_path / "old")
     (copy / "recipe.toml").write_text("of_another_version = true\n")
-    assert len(find_source("baseline", copy).paths) == 4
+    source = find_source("baseline", copy)
+    assert len(source.paths) == 4 and set(source.made) == {"nanosynth", "blender", "recipe"}
+
+
+def test_few_images_bring_a_warning(compared, tmp_path):
+    from nanosynth.reporting import Reporter
+
+    told = []
+
+    class Listening(Reporter):
+        def warning(self, message, remedy=""):
+            told.append(message)
+
+    base, record = compared
+    options = CompareOptions(**{**record["options"], "map": False})
+    compare([base / "real"], [base / "other"], tmp_path / "out", options, reporter=Listening())
+    assert any("5 real and 5 synthetic images" in message for message in told)
 
 
 def test_scales_that_are_not_known_are_named(tmp_path):
