@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import signal
 import tempfile
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +74,27 @@ def use_device(scene, device: str):
     raise NanosynthError(f"--device {device}: Blender finds no such device.", "Use --device CPU, or install the graphics driver.")
 
 
+@contextmanager
+def signals_after():
+    """Put off signals that Python handles to the end of the block.
+
+    Blender takes an exception that is raised while it renders for the engine's and goes on, KeyboardInterrupt too.
+    """
+    caught, handlers = [], {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: caught.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if caught:
+        handlers[caught[0]](caught[0], None)
+
+
 def _render(scene, size: int) -> np.ndarray:
     """Render to a square of linear float values (size, size, channels), row 0 at the top. What is grey is so in every channel."""
     render = scene.render
@@ -92,7 +116,8 @@ def _render(scene, size: int) -> np.ndarray:
     with tempfile.TemporaryDirectory(prefix="nanosynth-") as folder:
         path = Path(folder) / "render.exr"
         render.filepath = str(path)
-        bpy.ops.render.render(write_still=True, scene=scene.name)
+        with signals_after():
+            bpy.ops.render.render(write_still=True, scene=scene.name)
         render.filepath = filepath
         if not path.exists():
             raise NanosynthError("Blender rendered no image.", "See the log above for its message.")

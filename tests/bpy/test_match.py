@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import bpy
@@ -132,3 +133,14 @@ def test_the_buttons_match_as_the_call_does_and_put_back(reference, ops, file):
     assert ops.load_recipe(filepath="//nanosynth/matched.toml") == {"FINISHED"} and panels() == after
     assert ops.drop_looks() == {"FINISHED"}
     assert panels() == dataclasses.replace(after, looks=[])
+
+
+def test_ctrl_c_during_a_render_ends_what_renders():
+    from nanosynth.synth.render import signals_after
+
+    passed = []
+    with pytest.raises(KeyboardInterrupt):
+        with signals_after():
+            signal.raise_signal(signal.SIGINT)  # Blender would take the exception for its engine's
+            passed.append("rendered on")
+    assert passed and signal.getsignal(signal.SIGINT) is signal.default_int_handler
