@@ -17,17 +17,16 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from . import __version__
-from .doctor import NESTED, foreign_environment, importable, learn_python
+from .doctor import NEEDS, NESTED, foreign_environment, importable, learn_python
 from .errors import NanosynthError, explained
 from .reporting import ConsoleReporter, JsonReporter
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-NEEDS = {"generate": "bpy", "match": "bpy", "worker": "bpy", "previewer": "bpy", "train": "keras", "segment": "keras", "report": "matplotlib", "analyse": "matplotlib", "compare": "keras", "cross-validate": "keras"}
 RESUMED = ("generate", "train", "segment", "cross-validate")
 """Verbs that, called again, keep what was finished."""
-HIDDEN = ("worker", "painter", "environment", "previewer")
-"""Verbs by which Nanosynth calls itself; not for people."""
+HIDDEN = {"worker": "bpy", "previewer": "bpy", "painter": "", "environment": ""}
+"""Verbs by which Nanosynth calls itself, not for people, and what they need."""
 PACKAGES = ("numpy", "scipy", "skimage", "imageio", "tifffile", "PIL", "tomli_w", "matplotlib", "sklearn", "keras", "tensorflow")
 
 
@@ -707,7 +706,7 @@ def main(argv=None) -> int:
     as_json = "--json" in argv or verb in {"worker", "previewer", "painter"}
     reporter = JsonReporter() if as_json else ConsoleReporter()
     try:
-        needed = NEEDS.get(verb)
+        needed = (NEEDS | HIDDEN).get(verb)
         if needed and not importable(needed) and not {"-h", "--help"} & set(argv):
             return elsewhere(verb, needed, argv)
         command_line = parser(verb)

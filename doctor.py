@@ -18,7 +18,21 @@ from .jobs.environment import interpreter
 
 FOLDER = Path(__file__).resolve().parent
 CORE = ("numpy", "scipy", "scikit-image", "imageio", "tifffile", "roifile", "tomli-w")
-VERBS = {"bpy": ("generate",), "learn": ("train", "segment"), "": ("select", "evaluate")}
+NEEDS = {
+    "generate": "bpy",
+    "match": "bpy",
+    "train": "keras",
+    "segment": "keras",
+    "cross-validate": "keras",
+    "compare": "keras",
+    "analyse": "matplotlib",
+    "report": "matplotlib",
+    "select": "",
+    "evaluate": "",
+    "scale": "",
+    "export": "",
+}
+"""Verb -> the package that decides which of the two Pythons runs it; none: both can."""
 DISK_WANTED_GB = 5
 TIME_LIMIT_S = 120
 
@@ -103,7 +117,7 @@ def examine(folder=".", *, devices=True) -> dict:
         "devices": found,
         "disk_free_gb": round(free, 1),
         "learn_python": None if learn is None else str(learn),
-        "verbs": list(VERBS[side] + VERBS[""]),
+        "verbs": [verb for verb, package in NEEDS.items() if not package or (package == "bpy") == in_blender],
         "problems": problems,
         "ok": not problems,
     }

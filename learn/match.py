@@ -16,7 +16,7 @@ import numpy as np
 from .. import __version__
 from ..errors import NanosynthError
 from ..fields import from_dict, number, specs, to_dict, to_toml
-from ..files import write_json, write_text
+from ..files import read_json, sha256, write_json, write_text
 from ..reporting import Clock, Reporter
 from ..synth.degrade import BRIGHTEST, NEAREST_WHITE, degrade
 from ..synth.recipe import Look, Recipe, read_recipe
@@ -583,6 +583,24 @@ def lay_out(recipe: Recipe, references, fits, widths, median, nm_per_px, laid: L
     return laid, medians
 
 
+def spare(numbers, files):
+    """Replace nothing but what an earlier `match` has written and nobody has changed since.
+
+    Raises
+    ------
+    NanosynthError
+        Naming the first file that would be lost.
+    """
+    record = read_json(numbers) if numbers.is_file() else {}
+    known = record.get("sha256", {}) if isinstance(record, dict) else {}
+    lost = [file for file in files if file.exists() and sha256(file) != known.get(file.name)]
+    lost += [numbers] * (numbers.exists() and not known)
+    if lost:
+        raise NanosynthError(
+            f"{lost[0]} exists and is not as an earlier match wrote it; it would be replaced.", "Choose another --out, or move that file away."
+        )
+
+
 def match(recipe, references, out, options: MatchOptions | None = None, *, reporter=None) -> dict:
     """Match a recipe to reference images.
 
@@ -605,13 +623,16 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
     Raises
     ------
     NanosynthError
-        If no reference can be used, or there are more than ten.
+        If no reference can be used, there are more than ten, or a file would be replaced
+        that is not an earlier match's own.
     KeyboardInterrupt
         When it is cancelled; nothing is written then.
     """
     options, reporter, out = options or MatchOptions(), reporter or Reporter(), Path(out)
     if out.suffix != ".toml":
         raise NanosynthError(f"{out}: not the name of a recipe.", "Let it end in .toml.")
+    before_file, numbers, picture = (out.with_suffix(suffix) for suffix in (".before.toml", ".json", ".png"))
+    spare(numbers, (out, before_file, picture))
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     plain = dataclasses.replace(recipe, looks=[])
     known = read_references(references, options, reporter)
@@ -681,12 +702,13 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
         ],
     }
     sheet = show(plain, new, known, [nm * laid.zoom for nm in nm_per_px], options)
-    write_text(out.with_suffix(".before.toml"), to_toml(recipe))
+    write_text(before_file, to_toml(recipe))
     write_text(out, to_toml(new))
-    write_json(out.with_suffix(".json"), record)
-    write_grey(out.with_suffix(".png"), sheet)
+    write_grey(picture, sheet)
+    record["sha256"] = {file.name: sha256(file) for file in (out, before_file, picture)}
+    write_json(numbers, record)
     reporter.progress(total, total, "done")
-    reporter.artifact(out.with_suffix(".png"), "before and after")
+    reporter.artifact(picture, "before and after")
     reporter.artifact(out, "recipe")
     offs = [np.mean([getattr(f, which) for f in fits]) for which in ("before", "after")]
     reporter.done(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nanosynth.errors import NanosynthError
-from nanosynth.learn.match import MatchOptions, match
+from nanosynth.learn.match import MatchOptions, match, spare
 from nanosynth.properties import from_properties
 from nanosynth.reporting import Reporter
 from nanosynth.synth.passes import render_passes
@@ -90,6 +90,17 @@ def test_matching_writes_a_better_recipe_and_keeps_the_old_one(reference, tmp_pa
     (look,) = after.looks
     assert look.degradation.noise[0] < 0.08 < look.degradation.noise[1] + 0.02
     assert make_pair(dataclasses.replace(after, camera=dataclasses.replace(after.camera, samples=1)), 0).image.shape == (160, 160)
+    spare(tmp_path / "matched.json", (out, tmp_path / "matched.before.toml", tmp_path / "matched.png"))  # its own may be replaced
+    out.write_text(out.read_text() + "# by hand\n")
+    with pytest.raises(NanosynthError, match=r"matched\.toml exists.*replaced"):
+        match(before, [reference], out)
+
+
+def test_a_reference_is_never_replaced_by_a_picture(reference):
+    before = reference.read_bytes()
+    with pytest.raises(NanosynthError, match=f"{reference.name} exists.*another --out"):
+        match(small(), [reference], reference.with_suffix(".toml"))
+    assert reference.read_bytes() == before and [entry.name for entry in reference.parent.iterdir()] == [reference.name]
 
 
 def test_a_cancelled_match_writes_nothing(reference, tmp_path):

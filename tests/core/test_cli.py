@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nanosynth import cli
+from nanosynth import cli, doctor
 from nanosynth.errors import NanosynthError
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ["generate", "train", "select", "segment", "evaluate", "cross-validate", "scale", "export", "analyse", "report", "doctor"]
+VERBS = cli.parser().listed
 
 
 @pytest.fixture
@@ -39,6 +39,10 @@ def test_the_examples_are_valid(name, monkeypatch, capsys):
     examples = [line.split()[1:] for line in capsys.readouterr().out.partition("examples:")[2].splitlines() if line.strip()]
     for example in examples:
         assert cli.parser(name).parse_args(example).verb == name
+
+
+def test_the_doctor_knows_every_verb():
+    assert {*doctor.NEEDS, "doctor"} == set(VERBS)
 
 
 def test_wrong_command_line(capsys):
