@@ -151,6 +151,7 @@ def compare(arguments, reporter):
         from_dict(CompareOptions, given(arguments, CompareOptions)),
         baseline=arguments.baseline,
         valid=arguments.valid,
+        nm_per_px=stated_scale(arguments),
         vgg16_weights=arguments.vgg16_weights,
         download_vgg16=arguments.download_vgg16,
         reporter=reporter,
@@ -623,6 +624,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     add("--synthetic", type=Path, nargs="+", required=True, metavar="DATASET", help="folder made by generate, or images, or folders of them")
     add("--baseline", type=Path, nargs="+", metavar="DATASET", help="another synthetic data set, measured beside the first")
     add("--valid", type=Path, metavar="DIR", help="folder of masks named as the real images; patches that hold a 0, such as burnt-in letters, are left out")
+    add_scale(add, "width of a pixel of the real images (default: what their files say)")
     add("--vgg16-weights", type=Path, metavar="FILE", help="VGG16's ImageNet weights as Keras publishes them, fully connected layers included")
     add("--download-vgg16", action="store_true", help="consent to a download of these weights by Keras, once (528 MB)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures and numbers")

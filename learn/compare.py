@@ -23,11 +23,14 @@ from . import curves
 from .comparepictures import curves_picture, map_html, map_picture
 from .features import NAMES, Features, load_features
 from .images import list_images, read_mask, read_micrograph
+from .metadata import given_scale
 from .similarity import Sample, accuracy_floor, cut, distance_floor, kernel_distance, thinned, tsne, two_sample_accuracy
 
 FEW_IMAGES = 6
 """With fewer of a kind its images are no sample of it."""
 FEWEST_PATCHES = 10
+SCALES_APART = 1.5
+"""Ratio of nm per pixel above which images of two kinds plainly differ in scale."""
 
 
 @dataclass
@@ -78,7 +81,7 @@ class Source:
     kind : "real", "synthetic" or "baseline"
     paths : list of pathlib.Path
     nm_per_px : dict
-        By path, what a data set's manifest says; empty for plain images.
+        By path, what a data set's manifest says, or the user; what else an image's own file says counts.
     diameter_px : float or None
         Median equivalent circular diameter of a data set's particles in pixels of its images.
     made : dict or None
@@ -101,6 +104,8 @@ class Kind:
     sample : Sample
     zoom : tuple of float
         Factor of each image.
+    nm_per_px : float or None
+        Median over the images that state it, as they were compared.
     curves : dict
         `histogram`, `edge_profile`, `spectrum` (float (images, …)) and `noise` (float (images,)).
     """
@@ -108,6 +113,7 @@ class Kind:
     name: str
     sample: Sample
     zoom: tuple[float, ...]
+    nm_per_px: float | None
     curves: dict
 
 
@@ -158,7 +164,7 @@ def zooms(sources: list[Source], options: CompareOptions) -> list:
                 nm = source.nm_per_px.get(path) or read_micrograph(path).nm_per_px
                 if not nm:
                     raise NanosynthError(
-                        f"{path}: its nm per pixel are not known.", "Use --same-scale diameter, or give the scale in a side file."
+                        f"{path}: its nm per pixel are not known.", "Use --same-scale diameter, or state the real images' with --nm-per-px."
                     )
                 coarsest = max(coarsest, nm)
         return [lambda nm: nm / coarsest for _ in sources]
@@ -185,12 +191,15 @@ def read_kind(source: Source, zoom, options: CompareOptions, rng, *, valid=None,
     step : callable
         Called after each image.
     """
-    factors, edges = [], []
+    factors, edges, scales = [], [], []
 
     def scaled():
         for path in source.paths:
             micrograph = read_micrograph(path)
-            factor = zoom(source.nm_per_px.get(path) or micrograph.nm_per_px)
+            nm_per_px = source.nm_per_px.get(path) or micrograph.nm_per_px
+            factor = zoom(nm_per_px)
+            if nm_per_px:
+                scales.append(nm_per_px / factor)
             pixels = reduced(micrograph.pixels, factor)
             mask = Path(valid) / f"{path.stem}.png" if valid is not None else None
             if mask is not None:
@@ -207,6 +216,7 @@ def read_kind(source: Source, zoom, options: CompareOptions, rng, *, valid=None,
         source.kind,
         sample,
         tuple(factors),
+        float(np.median(scales)) if scales else None,
         {
             "histogram": np.array([curves.histogram(p) for p in of_image]),
             "edge_profile": np.array(edges),
@@ -244,6 +254,7 @@ def compare(
     *,
     baseline=None,
     valid=None,
+    nm_per_px=None,
     vgg16_weights=None,
     download_vgg16=False,
     reporter=None,
@@ -261,6 +272,8 @@ def compare(
     options : CompareOptions
     valid : path-like, optional
         Folder of masks of the real images, 0 where lettering or bars are burnt in.
+    nm_per_px : float or ScaleFile, optional
+        Scale of the real images; by default what their files say.
     vgg16_weights, download_vgg16
         See `features.load_features`.
     reporter : Reporter
@@ -281,6 +294,7 @@ def compare(
     # Each kind has streams of its own, so that a baseline changes nothing about the others.
     draws = {job: dict(zip(("real", "synthetic", "baseline"), stream.spawn(3))) for job, stream in streams.items()}
     sources = [chosen(find_source(kind, paths), options.images, draws["choice"][kind]) for kind, paths in named.items()]
+    sources[0].nm_per_px.update({path: given_scale(nm_per_px, path)[0] for path in sources[0].paths if nm_per_px is not None})
     features = load_features(options.features, weights=vgg16_weights, download=download_vgg16)
     reporter.started("compare", text=f"Features: {features.description}.")
     total = sum(len(s.paths) for s in sources)
@@ -300,6 +314,13 @@ def compare(
         if idle:
             reporter.warning(
                 f"{len(idle)} {source.kind} image{'s give' if len(idle) > 1 else ' gives'} no patch of {options.patch_px} px ({source.paths[idle[0]].name} …)."
+            )
+    scale = kinds["real"].nm_per_px
+    for kind in kinds.values():
+        if options.same_scale == "none" and scale and kind.nm_per_px and not 1 / SCALES_APART < kind.nm_per_px / scale < SCALES_APART:
+            reporter.warning(
+                f"A pixel of the {kind.name} images is {kind.nm_per_px:.3g} nm wide, of the real ones {scale:.3g} nm: the scale alone tells them apart.",
+                "Use --same-scale nm.",
             )
     count = min(options.patches, *(len(kind.sample) for kind in kinds.values()))
     samples = {
@@ -403,6 +424,7 @@ def describe(kind: Kind, sample: Sample) -> dict:
         "images": int(np.unique(sample.image).size),
         "patches_cut": len(kind.sample),
         "zoom": {"lowest": float(zoom.min()), "highest": float(zoom.max())},
+        "nm_per_px": kind.nm_per_px,
         "curves": values,
     }
 

@@ -21,6 +21,7 @@ from nanosynth.learn.similarity import (
     thinned,
     two_sample_accuracy,
 )
+from nanosynth.reporting import Reporter
 
 # Numbers
 
@@ -267,7 +268,7 @@ class BlockStatistics(features.Features):
         super().__init__("efficientnet_lite0", "EfficientNet-Lite0's stand-in <1>", "0" * 64, None)
 
     def of(self, patches, progress=None):
-        blocks = patches[:, :48, :48].reshape(len(patches), 4, 12, 4, 12) / 64
+        blocks = patches[:, :32, :32].reshape(len(patches), 4, 8, 4, 8) / 64
         progress(len(patches))
         return np.concatenate([blocks.mean((2, 4)), blocks.std((2, 4))], 1).reshape(len(patches), -1)
 
@@ -445,19 +446,35 @@ def test_a_data_set_of_another_version_can_be_the_baseline(dataset_path, tmp_pat
     assert len(source.paths) == 4 and set(source.made) == {"nanosynth", "blender", "recipe"}
 
 
+class Listening(Reporter):
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def warning(self, message, remedy=""):
+        self.told.append(f"{message} {remedy}")
+
+
 def test_few_images_bring_a_warning(compared, tmp_path):
-    from nanosynth.reporting import Reporter
-
-    told = []
-
-    class Listening(Reporter):
-        def warning(self, message, remedy=""):
-            told.append(message)
-
     base, record = compared
-    options = CompareOptions(**{**record["options"], "map": False})
-    compare([base / "real"], [base / "other"], tmp_path / "out", options, reporter=Listening())
-    assert any("5 real and 5 synthetic images" in message for message in told)
+    options, listening = CompareOptions(**{**record["options"], "map": False}), Listening()
+    compare([base / "real"], [base / "other"], tmp_path / "out", options, reporter=listening)
+    assert any("5 real and 5 synthetic images" in message for message in listening.told)
+
+
+def test_a_stated_scale_counts_and_scales_apart_bring_a_warning(compared, dataset_path, tmp_path):
+    base, record = compared
+    settings = {**record["options"], "map": False, "patch_px": 32}
+    nm = np.median(list(find_source("synthetic", dataset_path).nm_per_px.values()))
+    for factor, apart in ((0.25, True), (1.0, False)):
+        listening = Listening()
+        compare([base / "real"], dataset_path, tmp_path / "out", CompareOptions(**settings), nm_per_px=factor * nm, reporter=listening)
+        assert any("the scale alone tells them apart. Use --same-scale nm" in message for message in listening.told) == apart
+    options = CompareOptions(**{**settings, "same_scale": "nm"})
+    made = compare([base / "real"], dataset_path, tmp_path / "out", options, nm_per_px=0.5 * nm, reporter=Listening())
+    assert made["kinds"]["real"]["zoom"]["highest"] == pytest.approx(0.5, rel=0.3) and made["kinds"]["synthetic"]["zoom"]["highest"] == 1
+    with pytest.raises(NanosynthError, match="must be above 0"):
+        compare([base / "real"], dataset_path, tmp_path / "out", options, nm_per_px=-1.0)
 
 
 def test_scales_that_are_not_known_are_named(tmp_path):
