@@ -102,16 +102,18 @@ class EventFile(Reporter):
 
 
 class Clock:
-    """Estimates the time left from the pace since it was started."""
+    """Estimates the time left from the pace since it was started; a pace of less than a second is none."""
+
+    LEAST_S = 1.0
 
     def __init__(self, total: float, done: float = 0.0):
         self.total, self.done_before, self.start = total, done, time.monotonic()
 
     def seconds_left(self, done: float) -> float | None:
-        gained = done - self.done_before
-        if gained <= 0:
+        gained, taken = done - self.done_before, time.monotonic() - self.start
+        if gained <= 0 or (taken < self.LEAST_S and done < self.total):
             return None
-        return (time.monotonic() - self.start) / gained * (self.total - done)
+        return taken / gained * (self.total - done)
 
 
 def human_time(seconds: float) -> str:

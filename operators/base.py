@@ -37,6 +37,14 @@ class Action(bpy.types.Operator):
             return {"CANCELLED"}
 
 
+def browse(operator, context) -> set[str]:
+    """Open the file browser for a file that `operator` reads: in the project's folder, without the project's own name in its field."""
+    if bpy.data.filepath:
+        operator.filepath = bpy.path.abspath("//")
+    context.window_manager.fileselect_add(operator)
+    return {"RUNNING_MODAL"}
+
+
 class Needy(Action):
     """An action whose button is grey, and whose panel says why, until it has what it needs."""
 

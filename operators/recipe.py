@@ -13,7 +13,7 @@ from ..fields import specs, to_toml
 from ..files import write_text
 from ..synth.recipe import PRESETS, Recipe, Template, read_recipe
 from . import state, templates
-from .base import RELATIVE, Action
+from .base import RELATIVE, Action, browse
 
 NAMES = [(path.stem, path.stem, f"The preset {path.stem}") for path in sorted(PRESETS.glob("*.toml"))]
 
@@ -42,14 +42,11 @@ class LoadRecipe(Action):
     bl_description = "Read all values of the recipe from a TOML file"
     bl_options = {"REGISTER", "UNDO"}
 
-    filepath: bpy.props.StringProperty(name="File", description="Recipe file", subtype="FILE_PATH", options=RELATIVE)
+    filepath: bpy.props.StringProperty(name="File", description="Recipe file", subtype="FILE_PATH", options={"SKIP_SAVE"} | RELATIVE)
     filter_glob: bpy.props.StringProperty(default="*.toml", options={"HIDDEN"})
 
     def invoke(self, context, event):
-        if self.filepath:  # dropped
-            return self.execute(context)
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+        return self.execute(context) if self.filepath else browse(self, context)  # dropped, or not
 
     def act(self, context):
         scene = state.home(context)

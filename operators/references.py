@@ -15,7 +15,7 @@ from ..files import write_text
 from ..learn.images import SUFFIXES, list_images, read_micrograph
 from ..learn.scalebar import find_bar
 from . import jobs, lines, pictures, state
-from .base import RELATIVE, Action, Gradual, aside
+from .base import RELATIVE, Action, Gradual, aside, browse
 
 
 class LoadReferences(Gradual):
@@ -42,8 +42,7 @@ class LoadReferences(Gradual):
         if self.files or self.filepath:  # dropped
             return super().invoke(context, event)
         self.browsing = True
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+        return browse(self, context)
 
     def execute(self, context):
         if not self.browsing:
@@ -186,9 +185,9 @@ class SetScale(Action):
         if not self.length_nm:
             raise NanosynthError("The length of the scale bar was not told.", "Type the number that is printed beside it.")
         reference.nm_per_px = float(f"{self.length_nm / length_px:.6g}")  # as where a bar's length is told to `read_micrograph`
-        reference.scale_source = f"line drawn by the user, {length_px:.4g} px for {self.length_nm:g} nm"
+        reference.scale_source = f"scale bar, {length_px:.4g} px for {self.length_nm:g} nm"
         for other in _alike(scene.nanosynth, reference) if self.others else ():
-            other.nm_per_px, other.scale_source = reference.nm_per_px, f"{reference.scale_source}, over {reference.name}"
+            other.nm_per_px, other.scale_source = reference.nm_per_px, f"{reference.scale_source}, in {reference.name}"
         jobs.redraw()
         show(context, scene)
         self.report({"INFO"}, f"{reference.name}: {reference.nm_per_px:.4g} nm per pixel")

@@ -24,7 +24,7 @@ from ..synth.recipe import NM_PER_UNIT, Template
 from ..synth.shapes import Shape, icosphere
 from ..synth.templates import build_mesh, read_mesh, shape_of
 from . import state
-from .base import RELATIVE, Action, Needy
+from .base import RELATIVE, Action, Needy, browse
 
 BUILT_IN = tuple(choice for name, _, spec in specs(Template) if name == "shape" for choice in spec.choices if choice != "mesh")
 MARK = "nanosynth_template"
@@ -133,10 +133,7 @@ class LoadSizes(Action):
     poll = EditTemplate.poll
 
     def invoke(self, context, event):
-        if self.filepath:
-            return self.execute(context)
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+        return self.execute(context) if self.filepath else browse(self, context)
 
     def act(self, context):
         sizes = read_sizes(state.absolute(self.filepath, "table"))

@@ -100,7 +100,7 @@ class Arrangement:
                 space.show_region_ui = True
                 space.shading.type = "SOLID"
                 overlay = space.overlay
-                overlay.show_floor = overlay.show_axis_x = overlay.show_axis_y = overlay.show_cursor = False  # they would lie over the micrograph
+                overlay.show_floor = overlay.show_axis_x = overlay.show_axis_y = overlay.show_cursor = overlay.show_text = False  # they would lie over the micrograph
                 space.region_3d.view_perspective = "ORTHO"
                 space.region_3d.view_rotation = (1.0, 0.0, 0.0, 0.0)
                 side = next(region for region in area.regions if region.type == "UI")

@@ -2,9 +2,10 @@
 """Makes docs/gallery.md: for each material real beside synthetic beside label.
 
     python3 tools/gallery.py
-    python3 tools/gallery.py --dataset tio2=DATASET     take the scenes of a data set instead of rendering
+    python3 tools/gallery.py --dataset tio2=DATASET     take the scenes of a data set instead of rendering the preset's
 
-The scenes are the first ones of each preset, whatever they look like. Real
+The scenes are the first ones of each preset, whatever they look like, and where
+there are real images also the first ones of the preset matched to these. Real
 images in docs/ are the silica ones that the project ships. With the folder of
 development images in NANOSYNTH_DATA, a page with real images of all materials is
 made too, in build/gallery/, which git ignores: these images must not be shared.
@@ -91,11 +92,10 @@ what differs on the page with development images."""
 
 INTRODUCTION = """# Gallery
 
-Made by `python3 tools/gallery.py`. Synthetic scenes are the first three of each
-preset, not chosen by their looks and not matched to the real images beside them
-(`match` does that, see [match.md](match.md)). The last row of a picture is a detail of the
-first, in which the finer synthetic image is reduced until its particles are as large as the real ones.
-[compare.md](compare.md) measures what one sees here.
+Made by `python3 tools/gallery.py`. Synthetic scenes are the first three, not chosen by their looks: of the preset as it is, made
+to be various, and where there are real images of the preset [matched](match.md) to just these. The last row of a picture is a
+detail of the first, in which the finer of real and synthetic image is reduced until particles are equally large.
+[compare.md](compare.md) measures what one sees here, on images that were not matched.
 
 """
 
@@ -104,13 +104,33 @@ def label_of(path):
     return path.parent.parent / "labels" / path.name
 
 
-def render(preset):
-    """The first scenes of a preset, as a data set in the build folder."""
-    text = (ROOT / "presets" / f"{preset}.toml").read_bytes()
-    out = BUILD / "scenes" / f"{preset}-{hashlib.sha256(text).hexdigest()[:8]}"  # a preset that has changed is rendered anew
-    command = [ROOT / "nanosynth", "generate", "--recipe", preset, "--count", SCENES, "--workers", "2", "--out", out]
-    subprocess.run([str(part) for part in command], check=True)
+def called(*command):
+    subprocess.run([str(part) for part in (ROOT / "nanosynth", *command)], check=True)
+
+
+def made_of(*files):
+    """What changes where one of the files does."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+
+
+def render(recipe, name):
+    """The first scenes of a recipe, as a data set in the build folder."""
+    out = BUILD / "scenes" / name
+    called("generate", "--recipe", recipe, "--count", SCENES, "--workers", "2", "--out", out)
     return out
+
+
+def render_preset(preset):
+    return render(preset, f"{preset}-{made_of(ROOT / 'presets' / f'{preset}.toml')}")
+
+
+def render_matched(preset, real):
+    """The first scenes of a preset matched to real images."""
+    name = f"{preset}-matched-{made_of(ROOT / 'presets' / f'{preset}.toml', ROOT / 'learn' / 'match.py', *real)}"
+    recipe = BUILD / "matched" / f"{name}.toml"
+    if not recipe.exists():
+        called("match", "--recipe", preset, "--out", recipe, *real)
+    return render(recipe, name)
 
 
 def square(image):
@@ -152,28 +172,32 @@ def detail(image, corner):
     return image.crop((left, top, left + DETAIL, top + DETAIL)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
-def sheet(out, real, dataset, real_diameter):
-    """Write a picture with a column each of real images (if any), synthetic ones and labels."""
+def sheet(out, real, preset, matched, real_diameter):
+    """Write a picture: real images, scenes matched to them, their labels, the preset's scenes; without real images the last and labels."""
     from PIL import Image, ImageDraw, ImageFont
 
     from nanosynth.learn.compare import find_source
     from nanosynth.learn.images import read_micrograph
 
-    source = find_source("synthetic", dataset)
-    scenes = source.paths[:SCENES]
-    factor = min(1.0, (real_diameter or DIAMETER) / source.diameter_px)
     columns = []
     if real:
         images = [Image.fromarray((read_micrograph(path).pixels * 255).round().astype("uint8")) for path in real]
         mask = real[0].parents[1] / "valid" / f"{real[0].stem}.png"
         valid = Image.open(mask).crop((0, 0, *images[0].size)) if mask.is_file() else None
         columns.append(("real", [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(images[0], lively(images[0], valid))]))
-    corner = None
-    for title, files in (("synthetic", scenes), ("label", [label_of(path) for path in scenes])):
-        images = [Image.open(path).convert("L") for path in files]
-        near = shrunk(images[0], factor)
-        corner = corner or lively(near)  # the label's detail is the synthetic image's
-        columns.append((title, [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(near, corner)]))
+    for dataset, title in ((matched, "synthetic, matched"), (preset, "synthetic, the preset" if real else "synthetic")):
+        if dataset is None:
+            continue
+        source = find_source("synthetic", dataset)
+        factor = min(1.0, (real_diameter or DIAMETER) / source.diameter_px)
+        corner = None
+        for heading, files in ((title, source.paths[:SCENES]), ("label", [label_of(path) for path in source.paths[:SCENES]])):
+            if real and dataset is preset and heading == "label":
+                continue
+            images = [Image.open(path).convert("L") for path in files]
+            near = shrunk(images[0], factor)
+            corner = corner or lively(near)  # the label's detail is the synthetic image's
+            columns.append((heading, [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(near, corner)]))
     rows = max(len(panels) for _, panels in columns)
     head = 32
     picture = Image.new("L", (len(columns) * (SIDE + GAP) - GAP, rows * (SIDE + GAP) - GAP + head), 255)
@@ -202,11 +226,11 @@ def page(folder, pictures, real_of, datasets):
     for name, material in MATERIALS.items():
         real, diameter = real_of(material)
         target = pictures / f"gallery_{name}.jpg"
-        sheet(target, real, datasets[name], diameter)
+        sheet(target, real, datasets[name], render_matched(name, real) if real else None, diameter)
         text.append(f"## {material['title']}\n")
         if not real:
             text.append("Real images of this material were measured against, but may not be shown here.\n")
-        text.append(f"![{name}: {'real, ' if real else ''}synthetic, label]({os.path.relpath(target, folder).replace(os.sep, '/')})\n")
+        text.append(f"![{name}: {'real, matched, label, preset' if real else 'synthetic, label'}]({os.path.relpath(target, folder).replace(os.sep, '/')})\n")
         text.append(material["words"] if real_of is shipped else material.get("elsewhere", material["words"]))
     docs = os.path.relpath(ROOT / "docs", folder).replace(os.sep, "/")
     words = re.sub(r"\]\((\w+\.md)\)", rf"]({docs}/\1)", "\n".join(text)) if docs != "." else "\n".join(text)
@@ -234,7 +258,7 @@ def development(data):
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Make docs/gallery.md, and a full page where NANOSYNTH_DATA is set.")
     parser.add_argument(
-        "--dataset", action="append", default=[], metavar="PRESET=DATASET", help="take a data set's first scenes instead of rendering"
+        "--dataset", action="append", default=[], metavar="PRESET=DATASET", help="take a data set's first scenes instead of rendering the preset's"
     )
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -248,7 +272,7 @@ def main(argv=None):
     datasets = {name: Path(path) for name, path in (item.split("=", 1) for item in arguments.dataset)}
     for name in MATERIALS:
         datasets.setdefault(name, None)
-        datasets[name] = datasets[name] or render(name)
+        datasets[name] = datasets[name] or render_preset(name)
     page(ROOT / "docs", ROOT / "docs" / "images", shipped, datasets)
     if os.environ.get("NANOSYNTH_DATA"):
         page(BUILD, BUILD, development(Path(os.environ["NANOSYNTH_DATA"])), datasets)

@@ -157,7 +157,7 @@ def test_the_scale_is_read_off_a_line(ops, picture):
     assert home().nanosynth.references[0].nm_per_px == 0
     assert ops.set_scale(length_nm=250) == {"FINISHED"}
     (reference,) = home().nanosynth.references
-    assert reference.nm_per_px == pytest.approx(2.5) and reference.scale_source == "line drawn by the user, 100 px for 250 nm"
+    assert reference.nm_per_px == pytest.approx(2.5) and reference.scale_source == "scale bar, 100 px for 250 nm"
     assert home().collection.objects[pictures.PLANES[0]].empty_display_size == pytest.approx(300 * 2.5 / 100)
 
 
@@ -171,7 +171,7 @@ def test_the_scale_goes_to_the_others_of_its_size_that_have_none(ops, picture, f
     assert [r.nm_per_px for r in home().nanosynth.references] == [pytest.approx(2.5), 0, 7, 0]
     ops.set_scale(length_nm=500, others=True)
     assert [r.nm_per_px for r in home().nanosynth.references] == [pytest.approx(5), pytest.approx(5), 7, 0]
-    assert home().nanosynth.references[1].scale_source == "line drawn by the user, 100 px for 500 nm, over real.png"
+    assert home().nanosynth.references[1].scale_source == "scale bar, 100 px for 500 nm, in real.png"
 
 
 def test_the_scale_bar_is_found(ops, picture, file):

@@ -19,7 +19,7 @@ from nanosynth.jobs import process
 from nanosynth.jobs.detached import Detached
 from nanosynth.jobs.generate import LOCK, generate
 from nanosynth.jobs.process import Child, host_command
-from nanosynth.reporting import Reporter
+from nanosynth.reporting import Clock, Reporter
 from nanosynth.synth.dataset import Dataset
 from nanosynth.synth.recipe import Recipe
 
@@ -121,7 +121,8 @@ def reference(recipe, tmp_path):
 # --- the result ---------------------------------------------------------------
 
 
-def test_the_data_set_does_not_depend_on_the_workers(recipe, out, reference):
+def test_the_data_set_does_not_depend_on_the_workers(recipe, out, reference, monkeypatch):
+    monkeypatch.setattr(Clock, "LEAST_S", 0.0)
     recorder = Recorder()
     dataset = make(recipe, out, "chatty", workers=3, renew_after=2, reporter=recorder)
     assert content(out) == reference and len([name for name in reference if name.endswith(".png")]) == 30
