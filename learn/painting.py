@@ -226,7 +226,7 @@ class Painter:
         parts = _parts(_pictures(run, epoch), image)
         lines = read_lines(Path(run) / "history.jsonl")
         line = next((line for line in lines if line["epoch"] == epoch), {})
-        words = [f"Epoch {epoch}", *(f"{word} {line[key]:.4g}" for word, key in SCORED if line.get(key) is not None), *marks]
+        words = [f"Epoch {epoch}", *(f"{word} {line[key]:{digits}}" for word, key, digits in SCORED if line.get(key) is not None), *marks]
         if parts is None:
             body = np.full((ROOM[1] // 2, ROOM[0], 3), BACK, np.uint8)
         else:
@@ -317,7 +317,7 @@ def _grid(count, steep, line_px, room) -> tuple[int, int]:
     return columns, max(widths[columns], 24)
 
 
-SCORED = (("loss", "loss"), ("F1", "f1"), ("F1 of the particles", "instance_f1"))
+SCORED = (("loss", "loss", ".4g"), ("F1", "f1", ".3f"), ("F1 of the particles", "instance_f1", ".3f"))
 
 
 def label_at(labels, x: float, y: float) -> int:
