@@ -3,6 +3,7 @@
 
     python3 tools/real_blender.py                 install the zip, run tests/gui without and with a window
     python3 tools/real_blender.py --release sid   the same in the Blender of Debian's unstable release
+    python3 tools/real_blender.py --only guide    make the pictures of docs/guide.md (but the first and the eighth)
     python3 tools/real_blender.py -- ARGUMENTS    only run that Blender: -- -b --version
 
 A Debian folder in .env/ gets Debian's Blender, Xvfb and xdotool (once, about
@@ -165,11 +166,13 @@ RELEASES = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", choices=tuple(RELEASES), default="trixie", help="Debian release whose Blender is taken (default: trixie)")
-    parser.add_argument("--only", choices=("background", "window"), help="leave the other test out")
+    parser.add_argument("--only", choices=("background", "window", "guide"), help="leave the others out")
     parser.add_argument("--keep", action="store_true", help="keep the installed extension and profile of the last time")
     parser.add_argument("blender", nargs="*", metavar="ARGUMENT", help="after --: arguments of that Blender")
     arguments = parser.parse_args()
     debian = RELEASES[arguments.release]
+    if arguments.only == "guide":
+        os.environ["NANOSYNTH_WALK"] = "guide"
     debian.make()
     if arguments.blender:
         return debian.run("/usr/bin/blender", *arguments.blender).returncode
@@ -178,11 +181,18 @@ def main():
     learn = {"NANOSYNTH_LEARN_PYTHON": str(debian.training_python())}
     tests = ROOT / "tests" / "gui"
     screen = f"-screen 0 {SCREEN[0]}x{SCREEN[1]}x24"
+    in_window = ["/usr/bin/xvfb-run", "-a", "-s", screen, "/usr/bin/blender", "-p", 0, 0, *SCREEN, "--python"]
     walks = {
         "background": ["/usr/bin/blender", "-b", "--python-exit-code", 9, "--python", tests / "headless.py"],
-        "window": ["/usr/bin/xvfb-run", "-a", "-s", screen, "/usr/bin/blender", "-p", 0, 0, *SCREEN, "--python", tests / "driver.py"],
+        "window": [*in_window, tests / "driver.py"],
     }
+    if arguments.only == "guide":
+        walks = {"guide": [*in_window, tests / "guide.py"]}
     failed = [name for name, command in walks.items() if arguments.only in (None, name) and not debian.walk(*command, variables=learn)]
+    for picture in sorted(debian.shots.glob("guide-*.png")) if "guide" in walks and not failed else ():
+        target = ROOT / "docs" / "images" / f"{picture.stem}.jpg"
+        debian.run("/usr/bin/convert", picture, "-resize", "1400x", "-quality", "85", target, check=True)
+        print(target)
     print(f"Screenshots are in {debian.shots}.")
     print(f"FAILED: {' and '.join(failed)}" if failed else "ok")
     return 1 if failed else 0

@@ -969,7 +969,7 @@ def alone(step):
     yield from pause(0.5)
 
 
-def main():
+def main(parts=None):
     preferences = bpy.context.preferences
     preferences.view.show_splash = False
     preferences.view.filebrowser_display_type = "SCREEN"
@@ -985,7 +985,7 @@ def main():
     recorder.begin()
     Panels.recorder = recorder
     # To mend the walk: some parts alone, in the project of an earlier walk.
-    parts = [part for part in PARTS if part.__name__ in os.environ.get("NANOSYNTH_WALK", part.__name__).split()]
+    parts = parts or [part for part in PARTS if part.__name__ in os.environ.get("NANOSYNTH_WALK", part.__name__).split()]
     if "NANOSYNTH_PROJECT" in os.environ:
         folder = Path(os.environ["NANOSYNTH_PROJECT"])
         bpy.ops.wm.open_mainfile(filepath=str(folder / "project.blend"))
@@ -1011,4 +1011,5 @@ def main():
     bpy.app.timers.register(step, first_interval=1.0, persistent=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
