@@ -39,16 +39,18 @@ MATERIALS = {
         "title": "Silica spheres (`sio2`)",
         "shipped": ("examples/silica/spheres", ["A01-1", "B03-2", "C15-2"], 79.0),
         "development": "spheres",
-        "words": """Where one can still tell, at a glance or by looking closely:
+        "words": """Each matched scene has the look of one of the three micrographs, drawn at random, so rows need not correspond.
+Where one can still tell after matching:
 
-* The rim. In the synthetic spheres it is an even bright line all round; in the real ones shown here it is hardly
-  there, or stronger on one side. The preset covers wide ranges, and most of its scenes have a stronger rim than these images.
-* The surface. Real silica in this enlargement shows fine horizontal streaks of the scan; the synthetic noise has no direction here.
-* The arrangement. Monodisperse spheres on a real wafer pack into regular rows and heaps several layers deep, with
-  dark gaps; the preset lays clusters of one to three layers with two sizes mixed.
+* The arrangement, at a glance. Monodisperse spheres on a real wafer pack into regular rows (third row) and heaps several layers
+  deep with black gaps (second row); synthetic ones lie at random, and the substrate shines between them.
+* The outline. The preset stretches its spheres by up to 12 %, and `match` leaves that alone: some synthetic ones are slightly oval.
 * Necks, bridges and specks of silica between real spheres are absent.
 
-The classifier of `compare` agrees that it can tell: [measurements.md](measurements.md) has its numbers.
+Grey levels, rims, shading across a sphere, blur and the noise's horizontal streaks look right in the matched detail. The preset
+as it is has a bright line all round, two sizes mixed and noise without direction: one look of many, meant as variety for the training.
+
+The classifier of `compare` agrees that it can tell, less often after matching: [measurements.md](measurements.md) has its numbers.
 """,
         "elsewhere": """At a glance, for all three scenes:
 
@@ -115,7 +117,7 @@ def made_of(*files):
 
 def render(recipe, name):
     """The first scenes of a recipe, as a data set in the build folder."""
-    out = BUILD / "scenes" / name
+    out = BUILD / "scenes" / f"{name}-{made_of(*sorted((ROOT / 'synth').glob('*.py')))}"
     called("generate", "--recipe", recipe, "--count", SCENES, "--workers", "2", "--out", out)
     return out
 
@@ -195,7 +197,7 @@ def sheet(out, real, preset, matched, real_diameter):
             if real and dataset is preset and heading == "label":
                 continue
             images = [Image.open(path).convert("L") for path in files]
-            near = shrunk(images[0], factor)
+            near = shrunk(images[0], max(factor, DETAIL / min(images[0].size)))
             corner = corner or lively(near)  # the label's detail is the synthetic image's
             columns.append((heading, [panel(i, Image.Resampling.LANCZOS) for i in images] + [detail(near, corner)]))
     rows = max(len(panels) for _, panels in columns)
