@@ -52,11 +52,14 @@ as it is has a bright line all round, two sizes mixed and noise without directio
 
 The classifier of `compare` agrees that it can tell, less often after matching: [measurements.md](measurements.md) has its numbers.
 """,
-        "elsewhere": """At a glance, for all three scenes:
+        "elsewhere": """Where one can still tell after matching:
 
-* The rim. It is an even bright line all round in the synthetic spheres, soft and brighter on one side in the real ones.
-* Real spheres of a sample are of one size; two sizes mixed are the preset's.
-* Where real spheres touch there are necks, and the substrate carries crumbs and scratches.
+* The marks on the substrate are of one kind and evenly strewn; real ones are crumbs and scratches, in places.
+* Where real spheres touch there are necks, and they are of one size.
+* Scenes are all as coarse as the typical reference, so a detail of a micrograph of another magnification does not correspond.
+
+The rim, its brighter side, the shading across a sphere and the grain look right. The preset as it is has an even bright line all
+round and mixes two sizes.
 """,
     },
     "tio2": {
@@ -73,6 +76,16 @@ The classifier of `compare` agrees that it can tell, less often after matching: 
 
 How grains lie upon and behind each other, the shading of those beneath and the noise look right.
 """,
+        "elsewhere": """Where one can still tell after matching:
+
+* Sizes. Now and then a grain is far larger than any real one beside it.
+* The shapes. Synthetic grains are a little too smooth and whole; among real ones some are broken, long, or sintered so that one
+  cannot say where one ends.
+* Heaps. Real ones charge: those on top are brighter than those beneath, more than by shading.
+
+In the detail, the rims, the marks on the substrate, grey levels and noise look right. The preset as it is draws contrasts that no
+operator would choose (second row) and bright edges wider than real ones, as variety for the training.
+""",
     },
     "ag": {
         "title": "Silver particles, rods and wires (`ag`)",
@@ -80,11 +93,15 @@ How grains lie upon and behind each other, the shading of those beneath and the 
         "words": """No real silver was at hand; beside electron micrographs of rods and wires of other materials:
 
 * Rods are straight cylinders with clean ends; real ones taper, are rough, and vary along their length.
-* In the enlargement of scenes with a sharp, bright rim (second row) the rim is finely stepped, because the photo is rendered
-  at 507 px and enlarged to 2031 px as in the paper. A larger `camera.render_px` removes that, at its price in time.
 * The second scene holds rods alone, and the empty parts of the others have no residue on them.
 
-Crossings, thickness and the brightness of flat and tilted faces look right.
+Crossings, thickness, crisp edges and the brightness of flat and tilted faces look right.
+""",
+        "elsewhere": """These micrographs come from several articles and magnifications, and the wires of the preset are longer than any of
+their rods. One can tell at a glance:
+
+* The shapes. Real rods end in points or taper, are grooved and rough; synthetic ones are prisms of even width, some much longer.
+* Matched scenes have the grey levels, the noise and the blur of a micrograph, but of all of them mixed: rows need not correspond.
 """,
     },
 }
