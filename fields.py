@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import re
 import tomllib
 import typing
 from dataclasses import MISSING, dataclass
@@ -222,7 +223,12 @@ def to_toml(tree) -> str:
     """The TOML text of a settings tree. Every value is written, defaults too."""
     import tomli_w
 
-    return tomli_w.dumps(to_dict(tree))
+    return compact(tomli_w.dumps(to_dict(tree)))
+
+
+def compact(toml: str) -> str:
+    """TOML with the lists of numbers on one line each."""
+    return re.sub(r"\[\n([^\[\]{}\"']*?),?\n *\]", lambda found: "[" + " ".join(found[1].split()) + "]", toml)
 
 
 def walk(kind, prefix=""):

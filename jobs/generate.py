@@ -94,7 +94,7 @@ def generate(
             out=str(out),
             count=recipe.count,
             finished=finished,
-            text=f"{out}: {len(waiting)} pairs to make" + (f", {finished} are finished" if finished else ""),
+            text=f"{out}: {len(waiting)} pair{'' if len(waiting) == 1 else 's'} to make" + (f", {finished} are finished" if finished else ""),
         )
         failed = {}
         if waiting:
@@ -108,6 +108,12 @@ def generate(
                 f"{len(failed)} of {recipe.count} scenes failed ({', '.join(map(str, failed))}); the others are finished. "
                 f"Scene {index}: {error.message}",
                 error.remedy,
+            )
+        bare = [index for index in waiting if not any(dataset.records[index]["particles"]["area_px"])]
+        if bare:
+            reporter.warning(
+                f"{len(bare)} of {len(waiting)} pairs made show{'s' if len(bare) == 1 else ''} no particle, such as {bare[0]:06d}.png.",
+                "If that is not meant, raise arrangement.coverage or reduce the particles.",
             )
         reporter.done(out=str(out), count=recipe.count, made=len(waiting), text=f"The data set is in {out}.")
     return dataset

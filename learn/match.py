@@ -126,6 +126,8 @@ SCENE_COST = 100
 """Time of such a scene in quick pictures."""
 LAYOUT_SAMPLES = 4
 """Samples of a pixel there: enough for a rough segmentation."""
+APART = {"coverage": 0.12, "clustering": 0.25}
+"""Differences in how particles lie that are told, where matching could not remove them."""
 RELIEF_PX = 9.0
 """Size of the relief's ridges while the rest is searched."""
 AROUND = {
@@ -583,6 +585,15 @@ def lay_out(recipe: Recipe, references, fits, widths, median, nm_per_px, laid: L
     return laid, medians
 
 
+def lying_apart(confirmed, references) -> str:
+    """What scenes of the matched recipe, segmented roughly, plainly show otherwise than the references; nothing if all is well."""
+    if not confirmed:
+        return ""
+    (seen,) = confirmed
+    wanted = {name: _median([r.layout for r in references], name) for name in APART}
+    return " and ".join(f"{name} {seen[name]:.2f} instead of {wanted[name]:.2f}" for name, off in APART.items() if abs(seen[name] - wanted[name]) > off)
+
+
 def spare(numbers, files):
     """Replace nothing but what an earlier `match` has written and nobody has changed since.
 
@@ -676,6 +687,12 @@ def match(recipe, references, out, options: MatchOptions | None = None, *, repor
     laid, more = lay_out(plain, known, fits, widths, median, nm_per_px, laid, after, step)
     rounds += more
     _, confirmed = lay_out(plain, known, fits, widths, median, nm_per_px, laid, [sum(ROUNDS)], step)
+    apart = lying_apart(confirmed, known)
+    if apart:
+        reporter.warning(
+            f"Segmented roughly, scenes of the recipe show a {apart}.",
+            "Look at the picture; set arrangement.stacking, which is not estimated, and the others there by hand.",
+        )
     new = matched(plain, known, fits, widths, median, nm_per_px, laid)
     record = {
         "format": 1,

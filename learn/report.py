@@ -7,7 +7,6 @@ from the folders that the verbs write (`docs/architecture.md`).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import NanosynthError, explained
-from ..fields import specs
+from ..fields import compact, specs
 from ..files import read_json, sha256, write_bytes, write_text
 from ..reporting import Reporter, human_time
 from ..synth.dataset import Dataset
@@ -902,9 +901,4 @@ def model_blocks(folder, record, *, several):
 
 
 def read_text(path) -> str:
-    return compact(path.read_text(encoding="utf-8")) if path.is_file() else ""
-
-
-def compact(toml: str) -> str:
-    """TOML with the lists of plain values on one line each."""
-    return re.sub(r"\[\n([^\[\]{}]*?),?\n\]", lambda found: "[" + " ".join(found[1].split()) + "]", toml)
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

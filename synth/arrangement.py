@@ -185,9 +185,10 @@ def arrange(bodies, *, half, target_area, overlap, clustering, stacking, alignme
     for index, (reach, height) in enumerate(bodies):
         if area >= target_area or given_up >= PATIENCE:
             break
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             on_floor = True
-            if pile.count > 2 and rng.random() < stacking:
+            # Where none can stand on three others, as in the beginning, it comes to lie on the substrate.
+            if pile.count > 2 and tried < TRIES // 2 and rng.random() < stacking:
                 centre, on_floor = upon_three(pile, reach, rng), False
             elif pile.on_floor and rng.random() < clustering:
                 how = between_two if rng.random() < alignment else beside_one

@@ -65,7 +65,8 @@ def faceted(template: Template, rng) -> Shape:
     terms = np.maximum(directions @ normals.T, 0) / distances
     largest = terms.max(1)
     radius = 1 / (largest * ((terms / largest[:, None]) ** sharpness).sum(1) ** (1 / sharpness))
-    radius = radius * relief(template, directions, rng)
+    if template.shape == "grain":
+        radius = radius * relief(template, directions, rng)
     resting = normals / np.linalg.norm(normals, axis=1, keepdims=True)
     share = 1 / distances**2  # a near face is a large one
     return normalised(directions * radius[:, None], triangles, template.name, rests=(resting, share / share.sum()))

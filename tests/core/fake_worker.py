@@ -53,7 +53,8 @@ def main(out, *troubles):
         time.sleep(float(trouble.get("slow", 0)))
         rng = np.random.default_rng([recipe.seed, index])
         instances = rng.integers(0, 9, (recipe.camera.image_px,) * 2).astype(np.uint16)
-        record = {"index": index, "seed": recipe.seed, "nm_per_pixel": 1.5, "versions": {}, "drawn": {}, "particles": {}}
+        particles = {"area_px": [0] if trouble.get("bare") == str(index) else [9]}
+        record = {"index": index, "seed": recipe.seed, "nm_per_pixel": 1.5, "versions": {}, "drawn": {}, "particles": particles}
         image, label = rng.integers(0, 256, instances.shape).astype(np.uint8), (instances > 0).astype(np.uint8) * 255
         return SimpleNamespace(image=image, label=label, instances=instances, record=record)
 

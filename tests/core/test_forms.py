@@ -92,6 +92,8 @@ def test_relief_roughens():
     smooth, rough = (forms("rough_sphere", relief=(r, r), variants=1)[0] for r in (0.0, 0.05))
     spread = [np.std(np.linalg.norm(s.vertices, axis=1)) for s in (smooth, rough)]
     assert spread[0] < 1e-9 and 0.02 < spread[1] < 0.1
+    even, bumpy = (forms("cube", relief=(r, r), variants=1)[0] for r in (0.0, 0.05))  # cubes have flat faces
+    np.testing.assert_array_equal(even.vertices, bumpy.vertices)
 
 
 def test_the_shadow_of_shapes_is_that_of_their_pixels():

@@ -121,6 +121,13 @@ def reference(recipe, tmp_path):
 # --- the result ---------------------------------------------------------------
 
 
+def test_pairs_without_particles_are_told(recipe, out):
+    recorder = Recorder()
+    make(recipe, out, "bare=3", workers=1, reporter=recorder)
+    (warning,) = recorder.of("warning")
+    assert warning["message"] == "1 of 10 pairs made shows no particle, such as 000003.png."
+
+
 def test_the_data_set_does_not_depend_on_the_workers(recipe, out, reference, monkeypatch):
     monkeypatch.setattr(Clock, "LEAST_S", 0.0)
     recorder = Recorder()

@@ -18,6 +18,7 @@ from nanosynth.learn.match import (
     Reference,
     fit,
     half_widths,
+    lying_apart,
     matched,
     middle_of,
     read_references,
@@ -219,6 +220,12 @@ def test_what_is_asked_for_moves_by_what_is_missing():
     assert how["clustering"] / (1 - how["clustering"]) == pytest.approx(4 * (4 / 1.5))  # odds
     same = start.moved(wanted, wanted)
     assert same.zoom == 1 and same.spread == pytest.approx(1.3) and same.layouts[0]["clustering"] == pytest.approx(0.8)
+
+
+def test_what_matching_could_not_reach_is_told():
+    references = [SimpleNamespace(layout={"coverage": 0.6, "clustering": 0.58})] * 2
+    assert lying_apart([{"coverage": 0.54, "clustering": 0.26}], references) == "clustering 0.26 instead of 0.58"
+    assert not lying_apart([{"coverage": 0.54, "clustering": 0.5}], references) and not lying_apart([], references)
 
 
 def test_too_many_references_and_empty_ones_are_refused(tmp_path):

@@ -22,6 +22,11 @@ def test_presets_survive_toml_exactly(preset):
     assert fingerprint(again) == fingerprint(recipe)
 
 
+def test_lists_stand_on_one_line():
+    text = to_toml(read_recipe("ag"))
+    assert "\nfield_of_view = [800.0, 3000.0]\n" in text and not [line for line in text.splitlines() if line.startswith(" ")]
+
+
 def test_numbers_are_those_of_single_precision():
     values = np.random.default_rng(5).lognormal(0, 8, 2000)
     for value in values:

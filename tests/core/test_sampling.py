@@ -30,6 +30,15 @@ def test_a_scene_is_the_same_whatever_was_drawn_before():
     assert sample_scene(recipe, 3).field_of_view != first[0].field_of_view
 
 
+def test_heaps_of_spheres_alone_begin_on_the_substrate():
+    recipe = read_recipe("sio2")
+    recipe.arrangement.stacking, recipe.arrangement.clustering, recipe.arrangement.coverage = (1.0, 1.0), (1.0, 1.0), (0.3, 0.3)
+    for index in range(4):
+        table = sample_scene(recipe, index).particles
+        upper = ~np.asarray(table["on_substrate"])
+        assert len(upper) > 20 and upper.sum() > 5
+
+
 @pytest.mark.parametrize("index", range(12))
 def test_spheres_rest_and_do_not_interpenetrate(index):
     recipe = read_recipe("sio2")
