@@ -319,8 +319,9 @@ def compare(
     for kind in kinds.values():
         if options.same_scale == "none" and scale and kind.nm_per_px and not 1 / SCALES_APART < kind.nm_per_px / scale < SCALES_APART:
             reporter.warning(
-                f"A pixel of the {kind.name} images is {kind.nm_per_px:.3g} nm wide, of the real ones {scale:.3g} nm: the scale alone tells them apart.",
-                "Use --same-scale nm.",
+                f"A pixel of the {kind.name} images is {kind.nm_per_px:.3g} nm wide, of the real ones {scale:.3g} nm, and nothing is rescaled: "
+                "unless their particles are equally large in px, as after matching, the size alone tells them apart.",
+                "Use --same-scale nm or diameter.",
             )
     count = min(options.patches, *(len(kind.sample) for kind in kinds.values()))
     samples = {

@@ -469,7 +469,7 @@ def test_a_stated_scale_counts_and_scales_apart_bring_a_warning(compared, datase
     for factor, apart in ((0.25, True), (1.0, False)):
         listening = Listening()
         compare([base / "real"], dataset_path, tmp_path / "out", CompareOptions(**settings), nm_per_px=factor * nm, reporter=listening)
-        assert any("the scale alone tells them apart. Use --same-scale nm" in message for message in listening.told) == apart
+        assert any("the size alone tells them apart. Use --same-scale nm" in message for message in listening.told) == apart
     options = CompareOptions(**{**settings, "same_scale": "nm"})
     made = compare([base / "real"], dataset_path, tmp_path / "out", options, nm_per_px=0.5 * nm, reporter=Listening())
     assert made["kinds"]["real"]["zoom"]["highest"] == pytest.approx(0.5, rel=0.3) and made["kinds"]["synthetic"]["zoom"]["highest"] == 1
