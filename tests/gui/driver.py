@@ -270,7 +270,7 @@ def scale_found():
     yield from pause(1)
     shot("02_at_once_scale")
     yield from typed("1000")
-    yield from until(lambda: home().nanosynth.references[0].scale_source.startswith("line drawn"), "the scale of the bar", 20)
+    yield from until(lambda: home().nanosynth.references[0].scale_source.startswith("scale bar"), "the scale of the bar", 20)
 
 
 def dropped(folder):
@@ -351,7 +351,7 @@ def measured():
     yield from pause(1)
     shot("06_scale")
     yield from typed("100")
-    yield from until(lambda: home().nanosynth.references[0].scale_source.startswith("line drawn"), "the scale that was drawn", 20)
+    yield from until(lambda: home().nanosynth.references[0].scale_source.startswith("scale bar"), "the scale that was drawn", 20)
     reference = home().nanosynth.references[0]
     assert abs(reference.nm_per_px * 0.6 * reference.image.size[0] - 100) < 3, reference.nm_per_px
     reference.nm_per_px, reference.scale_source = known, source
