@@ -178,9 +178,15 @@ def lively(image, valid=None):
     if valid is not None:
         pixels = np.where(np.asarray(valid) > 0, pixels, np.nan)  # the deviation is no number then, and less than any
     tops, lefts = (range(0, side - DETAIL + 1, DETAIL // 2) for side in pixels.shape)
-    return max(
-        ((left, top) for top in tops for left in lefts), key=lambda c: np.nan_to_num(pixels[c[1] : c[1] + DETAIL, c[0] : c[0] + DETAIL].std(), nan=-1)
-    )
+    half = DETAIL // 2
+
+    def seen(corner):
+        """What its dullest quarter shows: one bright edge is not enough."""
+        left, top = corner
+        quarters = (pixels[y : y + half, x : x + half] for y in (top, top + half) for x in (left, left + half))
+        return min(np.nan_to_num(quarter.std(), nan=-1) for quarter in quarters)
+
+    return max(((left, top) for top in tops for left in lefts), key=seen)
 
 
 def detail(image, corner):
