@@ -56,7 +56,7 @@ def begin():
         setattr(bpy.types.Scene, name, bpy.props.PointerProperty(type=group))
     for event, function in HANDLERS:
         getattr(bpy.app.handlers, event).append(function)
-    for module in (painter, lines, training):
+    for module in (lines, training):
         module.begin()
     jobs.look_after()
 

@@ -3,7 +3,7 @@
 The process belongs to the session, like the preview's. It is told what is
 wanted; of several requests of a kind it meets the newest. Pictures come back
 as files that are packed into their image, so that they stay in the .blend; a
-coarse one, which another follows, is only drawn over its image in the editor.
+coarse one, which another follows, is shown in the image's place in the editor.
 Without a window the same is done in place.
 """
 
@@ -31,10 +31,6 @@ IMAGES = {
 }
 """What is painted -> its image, and the image editor that shows it."""
 TICK_S = 0.03
-SHADES = np.arange(256, dtype=np.float32) / 255
-"""Of 8-bit values, what has to be drawn for them."""
-if bpy.app.version < (5, 0, 0):  # which encodes what is drawn over an image as sRGB; later ones leave it as it is
-    SHADES = np.where(SHADES <= 0.04045, SHADES / 12.92, ((SHADES + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 class Studio:
@@ -45,9 +41,8 @@ class Studio:
     number = painted = 0
     asked: dict[str, int] = {}
     then: dict = {}
-    coarse: dict = {}
-    """What is painted -> what lies over its image until the full picture is there: (h, w, 4) float32, row 0 at the bottom;
-    once it was drawn, its texture."""
+    left: dict[int, tuple[float, float]] = {}
+    """An image editor's address -> how far from its middle the image lay there that a coarse picture has taken the place of."""
     plots: dict = {}
     errors: dict[str, str] = {}
     in_place = None
@@ -128,22 +123,13 @@ def _fetch(message, inbox):
     picture, plot = (Path(path) if path else None for path in (message["path"], message["plot"]))
     try:
         data = picture.read_bytes() if picture else None
-        coarse = None if data is None or message["facts"]["final"] else _texels(data)
-        message.update(kind="fetched", data=data, coarse=coarse, drawn=np.load(plot) if plot else None)
+        message.update(kind="fetched", data=data, drawn=np.load(plot) if plot else None)
     except OSError as error:  # the desk is cleared when the process ends; then nobody reads this
         message = {"kind": "error", "number": message["number"], "message": f"{picture or plot}: {error.strerror}.", "remedy": ""}
     inbox.put((None, message))
     for path in (picture, plot):
         if path is not None:
             path.unlink(missing_ok=True)
-
-
-def _texels(data: bytes) -> np.ndarray:
-    """A picture's file as what `gpu` makes a texture of."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as file:
-        return SHADES[np.ascontiguousarray(np.asarray(file.convert("RGBA"))[::-1])]  # in one piece, as a texture is made of it
 
 
 def _hear(message) -> bool:
@@ -157,8 +143,8 @@ def _hear(message) -> bool:
         if message["facts"]["final"]:
             del Studio.asked[what]
         try:
-            if message["coarse"] is not None and _fits(what, message["coarse"]):
-                Studio.coarse[what] = message["coarse"]
+            if not message["facts"]["final"] and _fits(what, message["size"]):
+                _show_coarse(what, message["data"], message["size"])
                 _plot(what, message["drawn"])
             else:
                 _take(bpy.context, what, message["data"], message["size"], message["facts"], message["drawn"], then, show)
@@ -168,7 +154,7 @@ def _hear(message) -> bool:
         jobs.redraw()
         return True
     if kind == "error" and what is not None:
-        Studio.coarse.pop(what, None)
+        _put_back(what)
         Studio.errors[what] = f"{message['message']} {message['remedy']}".rstrip()
         del Studio.asked[what]
         jobs.redraw()
@@ -183,30 +169,40 @@ def _bury():
     jobs.redraw()
 
 
-def _fits(what, coarse) -> bool:
-    """Whether a coarse picture has the proportions of the image that it is to lie over, and an editor shows that."""
+def _coarse(what) -> str:
+    """Name of the image with a coarse picture."""
+    return f"{IMAGES[what][0]}, coarse"
+
+
+def _fits(what, size) -> bool:
+    """Whether a picture of this size has the proportions of the image that it is to take the place of, and an editor shows that."""
     image = bpy.data.images.get(IMAGES[what][0])
-    if image is None or not shown(bpy.context, image.name):
+    if image is None or not shown(bpy.context, what):
         return False
-    (height, width), (across, up) = coarse.shape[:2], image.size
+    (width, height), (across, up) = size, image.size
     return abs(width * up - height * across) <= 0.01 * width * up
 
 
-def _paint():
-    """Draw the coarse picture over its image in the editor that Blender draws now."""
-    image, region = bpy.context.space_data.image, bpy.context.region
-    what = next((what for what in Studio.coarse if image is not None and image.name == IMAGES[what][0]), None)
-    if what is None:
-        return
-    import gpu
-    from gpu_extras.presets import draw_texture_2d
+def _show_coarse(what, data, size):
+    """Show a coarse picture where its image is shown in an image editor; the 3D view and the .blend keep the image."""
+    image, coarse = bpy.data.images[IMAGES[what][0]], pictures.packed(_coarse(what), data)
+    for area in pictures.editors(bpy.context):
+        if area.spaces.active.image == image:
+            Studio.left[area.as_pointer()] = pictures.exchange(bpy.context, area, coarse, size)
 
-    coarse = Studio.coarse[what]
-    if isinstance(coarse, np.ndarray):
-        data = gpu.types.Buffer("FLOAT", coarse.size, coarse.ravel())
-        coarse = Studio.coarse[what] = gpu.types.GPUTexture(coarse.shape[1::-1], format="RGBA16F", data=data)
-    (x0, y0), (x1, y1) = (region.view2d.view_to_region(corner, corner, clip=False) for corner in (0, 1))
-    draw_texture_2d(coarse, (x0, y0), x1 - x0, y1 - y0)
+
+def _put_back(what, size=None):
+    """Show the image itself where its coarse picture is shown; `size` is that of a new picture in it."""
+    image, coarse = bpy.data.images.get(IMAGES[what][0]), bpy.data.images.get(_coarse(what))
+    if coarse is None:
+        return
+    if image is not None:
+        for area in pictures.editors(bpy.context):
+            if area.spaces.active.image == coarse:
+                pictures.exchange(bpy.context, area, image, size or image.size, Studio.left.get(area.as_pointer(), (0.0, 0.0)))
+        coarse.user_remap(image)  # in editors that are out of sight
+    bpy.data.images.remove(coarse)
+    Studio.left = {}
 
 
 def _plot(what, plot):
@@ -217,9 +213,9 @@ def _plot(what, plot):
 
 def _take(context, what, data, size, facts, plot, then, show):
     if data is not None:
-        Studio.coarse.pop(what, None)
         name, place = IMAGES[what]
         image = pictures.packed(name, data)
+        _put_back(what, size)
         if show or any(area.spaces.active.image == image for area in pictures.editors(context)):
             pictures.show(context, image, place, size)
     _plot(what, plot)
@@ -227,17 +223,24 @@ def _take(context, what, data, size, facts, plot, then, show):
         then(facts)
 
 
-def shown(context, name: str) -> bool:
-    """Whether an image editor shows the image of this name."""
-    return any(area.spaces.active.image is not None and area.spaces.active.image.name == name for area in pictures.editors(context))
+def painted_in(area) -> str | None:
+    """What of `IMAGES` an image editor shows, be it a coarse picture."""
+    image = area.spaces.active.image
+    return next((what for what in IMAGES if image is not None and image.name in (IMAGES[what][0], _coarse(what))), None)
+
+
+def shown(context, what: str) -> bool:
+    """Whether an image editor shows what is painted."""
+    return any(painted_in(area) == what for area in pictures.editors(context))
 
 
 def end(wait: bool = False):
     """End the process; the next request starts another."""
     child, desk, Studio.child, Studio.desk = Studio.child, Studio.desk, None, None
-    Studio.asked, Studio.then, Studio.coarse = {}, {}, {}
+    Studio.asked, Studio.then = {}, {}
     if child is None:
         return
+    _leave()
 
     def bury():
         child.end()
@@ -250,19 +253,8 @@ def end(wait: bool = False):
         threading.Thread(target=bury, name="end of the painter", daemon=True).start()
 
 
-_handles = []
-
-
-def begin():
-    """For registering."""
-    if not bpy.app.background:
-        _handles.append(bpy.types.SpaceImageEditor.draw_handler_add(_paint, (), "WINDOW", "POST_PIXEL"))
-
-
 def stop():
     """For unregistering."""
-    while _handles:
-        bpy.types.SpaceImageEditor.draw_handler_remove(_handles.pop(), "WINDOW")
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     end(wait=True)
@@ -270,9 +262,17 @@ def stop():
 
 
 @bpy.app.handlers.persistent
+def _leave(*_):
+    """No coarse picture is saved, nor asked for by a state to which undo goes back."""
+    for what in IMAGES:
+        _put_back(what)
+
+
+@bpy.app.handlers.persistent
 def _another_file(*_):
     """What was asked for another file is not shown in this one."""
-    Studio.asked, Studio.then, Studio.coarse, Studio.plots, Studio.errors = {}, {}, {}, {}, {}
+    _leave()
+    Studio.asked, Studio.then, Studio.plots, Studio.errors = {}, {}, {}, {}
 
 
-HANDLERS = (("load_pre", _another_file),)
+HANDLERS = (("load_pre", _another_file), ("save_pre", _leave), ("undo_pre", _leave), ("redo_pre", _leave))

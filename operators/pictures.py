@@ -17,6 +17,8 @@ from ..synth.recipe import NM_PER_UNIT
 PREFIX = "Nanosynth"
 PLANES = ("Nanosynth micrograph", "Nanosynth result")
 FIT_S = 0.1
+FAR = 100
+"""How many pictures' widths beside a picture its place is measured: `view_to_region` tells whole px."""
 SMALLEST = (400, 260)
 """Of what is composed for an editor, px."""
 ASSUMED_NM_PER_PX = 1.0
@@ -144,6 +146,38 @@ def show(context, image: bpy.types.Image, place: str, size: tuple[int, int] | No
     if fresh:
         # Once Blender has drawn it: fitted at once, it would be read here.
         bpy.app.timers.register(functools.partial(_fit, area.as_pointer()), first_interval=FIT_S)
+
+
+def exchange(context, area: bpy.types.Area, image: bpy.types.Image, size: tuple[int, int], left=(0.0, 0.0)) -> tuple[float, float]:
+    """Show another picture of the same, of another size, in an image editor: what is seen stays where it is.
+
+    Parameters
+    ----------
+    area : bpy.types.Area
+        Of the image editor, which has drawn the picture that goes.
+    size : (width, height)
+        Of the picture that comes, in px.
+    left : pair of float
+        What this returned for that picture when it went, as Blender 5 goes back to its view; of a new one zero.
+
+    Returns
+    -------
+    pair of float
+        How far the middle of the editor lies from that of the picture that goes, in px of it.
+    """
+    space, region = area.spaces.active, next(region for region in area.regions if region.type == "WINDOW")
+    shown = space.image.size
+    low, high = (region.view2d.view_to_region(at, at, clip=False) for at in (-FAR, 1 + FAR))
+    zoom = (high[0] - low[0]) / (1 + 2 * FAR) / shown[0]
+    offset = tuple((side - a - b - 1) / 2 / zoom for side, a, b in zip((region.width, region.height), low, high))
+    finer = size[0] / shown[0]
+    space.image = image
+    space.zoom_percentage = 100 * zoom / finer
+    before = left if bpy.app.version >= (5, 0, 0) else offset
+    with context.temp_override(window=context.window or context.window_manager.windows[0], area=area, region=region):
+        bpy.ops.image.view_pan(offset=[finer * to - at for to, at in zip(offset, before)])
+    area.tag_redraw()
+    return offset
 
 
 def _fit(address: int):

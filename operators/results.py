@@ -338,9 +338,9 @@ class Clicking:
 def pixel_under(context, event):
     """The pixel (column, row from the top) of the shown result under the mouse, or None."""
     for area in pictures.editors(context):
-        image = area.spaces.active.image
-        if image is None or image.name != painter.IMAGES["result"][0] or state.home(context).nanosynth.shown == "histogram":
+        if painter.painted_in(area) != "result" or state.home(context).nanosynth.shown == "histogram":
             continue
+        image = bpy.data.images[painter.IMAGES["result"][0]]
         region = next(region for region in area.regions if region.type == "WINDOW")
         x, y = event.mouse_x - region.x, event.mouse_y - region.y
         for other in area.regions:  # the sidebar and headers lie over it

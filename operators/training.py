@@ -111,7 +111,7 @@ def _news(job):
     """The training has finished an epoch, or ended."""
     scene = state.home(bpy.context)
     if not bpy.app.background and job.out == state.place(scene, "run"):
-        show_training(bpy.context, scene, show=job.epochs_shown == 0 or painter.shown(bpy.context, painter.IMAGES["training"][0]))
+        show_training(bpy.context, scene, show=job.epochs_shown == 0 or painter.shown(bpy.context, "training"))
         job.epochs_shown += 1
 
 
@@ -155,8 +155,8 @@ def look_at(scene, epoch: int):
 
 def _shown_in(context) -> bool:
     """Whether the mouse is over an image editor that shows an epoch, or all of them."""
-    image = context.space_data.image if context.area is not None and context.area.type == "IMAGE_EDITOR" else None
-    return image is not None and image.name in (painter.IMAGES["epoch"][0], painter.IMAGES["gallery"][0])
+    area = context.area
+    return area is not None and area.type == "IMAGE_EDITOR" and painter.painted_in(area) in ("epoch", "gallery")
 
 
 class ShowTraining(Action):
@@ -253,7 +253,7 @@ class SelectEpoch(Action):
         chosen = run.select(best=self.best) if self.best else run.select(epoch=self.epoch or epoch_of(scene))
         look_at(scene, chosen["epoch"])
         scene.nanosynth.model = ""  # the network of this project, whose making the report tells
-        if painter.shown(context, painter.IMAGES["epoch"][0]):
+        if painter.shown(context, "epoch"):
             show_epoch(context, scene)
         self.report({"INFO"}, f"Epoch {chosen['epoch']} is in use")
 

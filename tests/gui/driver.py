@@ -568,9 +568,29 @@ def segmented(folder):
     yield from reported(folder)
 
 
+def corners(of):
+    """Where the lower left and the upper right corner of an image editor's picture lie in it, px."""
+    return np.array([region("WINDOW", of).view2d.view_to_region(at, at, clip=False) for at in (0, 1)])
+
+
+def clicked(x, y, name):
+    """Pick the particle at a place of the result, its width and height being 1, and take a screenshot of it."""
+    results = module("operators.results")
+    invoke(bpy.ops.nanosynth.click_particles)
+    yield from pause(0.5)
+    inner = region("WINDOW", area("IMAGE_EDITOR", 1))
+    across, up = inner.view2d.view_to_region(x, y, clip=False)
+    click(inner.x + across, inner.y + up)
+    yield from until(lambda: results.facts_of(home()).get("particle"), "the clicked particle")
+    yield from until(painted("result"), "its picture")
+    yield from pause(1)
+    shot(name)
+    key("Escape")
+    yield from until(lambda: not results.Clicking.now, "the end of the clicking", 20)
+
+
 def analysed(folder):
     """A result as large as a micrograph, in which there is something to tune and to click."""
-    ops = bpy.ops.nanosynth
     painter = module("operators.painter")
     results = module("operators.results")
     large_result(folder)
@@ -589,20 +609,27 @@ def analysed(folder):
         begun, counted = time.monotonic(), painter.Studio.painted
         home().nanosynth.threshold = value
         yield from until(lambda counted=counted: painter.Studio.painted > counted, "the first answer")
+        yield  # Blender draws it
         first = time.monotonic() - begun
         yield from until(painted("result"), "the full answer")
+        yield
         answers.append((first, time.monotonic() - begun))
         if not number:
             yield from pause(0.6)
             shot("33_tuned")
     counted, home().nanosynth.threshold = painter.Studio.painted, 0.46
     yield from until(lambda: painter.Studio.painted > counted, "the first answer")
+    yield
     shot("33_coarse")
-    assert painter.Studio.coarse
-    coarse = seen(area("IMAGE_EDITOR", 1))
+    editor = area("IMAGE_EDITOR", 1)
+    assert editor.spaces.active.image.name == "Nanosynth result, coarse" and painter.painted_in(editor) == "result"
+    coarse, place = seen(editor), corners(editor)
     yield from until(painted("result"), "the full answer")
     yield from pause(0.6)
-    off = abs(seen(area("IMAGE_EDITOR", 1)).mean() - coarse.mean())
+    assert editor.spaces.active.image.name == "Nanosynth result" and "Nanosynth result, coarse" not in bpy.data.images
+    off = np.abs(corners(editor) - place).max()
+    assert off <= 3, f"the coarse picture lay {off} px elsewhere"
+    off = abs(seen(editor).mean() - coarse.mean())
     assert off < 8, f"the coarse picture is {off:.0f} of 255 brighter or darker"
     home().nanosynth.threshold = 0.45
     yield from until(painted("result"), "the full answer")
@@ -610,27 +637,18 @@ def analysed(folder):
         within(first, FIRST_S, "first answer at 2048 px", slack=3.0)
         within(full, FULL_S, "full answer at 2048 px", slack=3.0)
     bpy.ops.ed.undo_push(message="tuned")
-    home().nanosynth.threshold = 0.9
+    counted, home().nanosynth.threshold = painter.Studio.painted, 0.9
     bpy.ops.ed.undo_push(message="tuned too far")
-    yield from until(painted("result"), "the answer")
+    yield from until(lambda: painter.Studio.painted > counted, "the first answer")  # undone while that is shown
+    assert "Nanosynth result, coarse" in bpy.data.images
     with bpy.context.temp_override(window=window(), area=area("VIEW_3D"), region=sidebar()):
         bpy.ops.ed.undo()
     yield from until(lambda: abs(home().nanosynth.threshold - 0.45) < 1e-5, "undo", 20)
     yield from until(painted("result"), "the answer after undo")
     assert results.Shown.request["values"]["threshold"] == home().nanosynth.threshold
-    assert area("IMAGE_EDITOR", 1).spaces.active.zoom[0] < 0.5, "undo has changed the view"
-    invoke(ops.click_particles)
-    yield from pause(0.5)
-    place = area("IMAGE_EDITOR", 1)
-    inner = region("WINDOW", place)
-    x, y = inner.view2d.view_to_region(0.5, 0.5, clip=False)
-    click(inner.x + x, inner.y + y)
-    yield from until(lambda: results.facts_of(home()).get("particle"), "the clicked particle")
-    yield from until(painted("result"), "its picture")
-    yield from pause(0.6)
-    shot("34_clicked")
-    key("Escape")
-    yield from until(lambda: not results.Clicking.now, "the end of the clicking", 20)
+    yield
+    assert np.abs(corners(editor) - place).max() <= 3, "undo has changed the view"
+    yield from clicked(0.5, 0.5, "34_clicked")
     home().nanosynth.opacity = 0.3
     yield from until(painted("result"), "the answer")
     yield from pause(0.6)

@@ -12,8 +12,8 @@ import bpy
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from driver import (  # noqa: E402
     alone,
-    area,
     click,
+    clicked,
     drop,
     ended,
     home,
@@ -24,7 +24,6 @@ from driver import (  # noqa: E402
     painted,
     pause,
     press,
-    region,
     shot,
     sidebar,
     unfolded,
@@ -124,7 +123,7 @@ def trained(folder):
 
 
 def analysed(folder):
-    ops, jobs, results = bpy.ops.nanosynth, module("operators.jobs"), module("operators.results")
+    ops, jobs = bpy.ops.nanosynth, module("operators.jobs")
     home().nanosynth.model = "sio2"  # of so short a training nobody would want to see more
     yield from alone("segment")
     yield from press(lambda: "segment" in jobs.RUNNING, "segmentation")
@@ -132,18 +131,7 @@ def analysed(folder):
     well("segment")
     yield from until(painted("result"), "the picture")
     yield from alone("analyse")
-    invoke(ops.click_particles)
-    yield from pause(0.5)
-    place = area("IMAGE_EDITOR", 1)
-    inner = region("WINDOW", place)
-    x, y = inner.view2d.view_to_region(0.49, 0.47, clip=False)
-    click(inner.x + x, inner.y + y)
-    yield from until(lambda: results.facts_of(home()).get("particle"), "the clicked particle")
-    yield from until(painted("result"), "its picture")
-    yield from pause(1)
-    shot("guide-11-analyse")
-    key("Escape")
-    yield from until(lambda: not results.Clicking.now, "the end of the clicking", 20)
+    yield from clicked(0.49, 0.47, "guide-11-analyse")
     ops.pick_particle(x=0, y=0)
     home().nanosynth.shown = "histogram"
     yield from until(painted("result"), "the histogram")

@@ -11,9 +11,6 @@ SHARED = 2.0
 counts, but where other work evicts the caches the same work takes up to about twice as much."""
 METHODS = ("execute", "draw", "draw_header", "invoke", "modal", "draw_item")
 """What Blender calls of a class."""
-DRAWS = "_paint"
-"""What draws with the graphics card: once its shaders are compiled there, on this machine by the processor. That call, the
-longest, is told but fails nothing."""
 FUNCTIONS = ("_tick", "tick", "changed", "_paint", "_fit", "_rest")
 """What Blender calls, or a value's change, in the modules of operators."""
 
@@ -83,9 +80,6 @@ class Recorder:
         for name, calls in sorted(called.items(), key=lambda item: -max(item[1])[0]):
             worked, clock = max(c[0] for c in calls), max(c[1] for c in calls)
             lines.append(f"{name:<60} {len(calls):6} calls, longest {worked * 1e3:7.1f} ms of work, {clock * 1e3:7.1f} ms on the clock")
-            if name.endswith(DRAWS):
-                worked = max(sorted(c[0] for c in calls)[:-1], default=0.0)
-                lines[-1] += f", after the first drawing {worked * 1e3:.1f} ms of work"
             if worked > LIMIT_S:
                 lines[-1] += "  LONG"
                 slow += [lines[-1]] * (worked > SHARED * LIMIT_S)
