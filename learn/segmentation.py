@@ -337,15 +337,18 @@ def enlarge_labels(labels: np.ndarray, mask: np.ndarray, rows_at_once: int = 256
         result = np.zeros(mask.shape, np.int32)
         for first in range(0, len(mask), rows_at_once):
             block = slice(first, first + rows_at_once)
-            y, x = down[block, None], across[None, :]
             corners = [labels[r[block]][:, c] for r in (top, bottom) for c in (left, right)]
+            result[block] = np.where(mask[block], corners[0], 0)
+            contested = np.nonzero(mask[block] & np.logical_or.reduce([corner != corners[0] for corner in corners[1:]]))
+            corners = [corner[contested] for corner in corners]
+            y, x = down[block][contested[0]], across[contested[1]]
             weights = [(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x]
-            best = np.zeros(corners[0].shape, np.float32)
+            best, taken = np.zeros(len(y), np.float32), np.zeros(len(y), np.int32)
             for corner in corners:
                 vote = sum(np.where(other == corner, weight, 0) for other, weight in zip(corners, weights, strict=True))
-                wins = (corner > 0) & (vote > best) & mask[block]
-                result[block][wins] = corner[wins]
-                best[wins] = vote[wins]
+                wins = (corner > 0) & (vote > best)
+                taken[wins], best[wins] = corner[wins], vote[wins]
+            result[block][contested] = taken
     present = np.bincount(result.ravel(), minlength=1) > 0
     present[0] = False
     return (np.cumsum(present) * present).astype(np.int32)[result]

@@ -78,6 +78,22 @@ def within(seconds, limit, what, slack=1.0):
     assert seconds <= limit * slack * PATIENCE, f"{what}: {seconds:.2f} s"
 
 
+class Drawn:
+    """When Blender last drew an image editor."""
+
+    at = 0.0
+
+    @classmethod
+    def note(cls):
+        cls.at = time.monotonic()
+
+
+def seen_after(begun):
+    """Let Blender draw; how long after `begun` it has drawn an image editor, s."""
+    yield
+    return Drawn.at - begun
+
+
 def window():
     return bpy.context.window_manager.windows[0]
 
@@ -413,7 +429,7 @@ def first_usable(preview):
         begun, asked = time.monotonic(), preview.Live.number
         scene.nanosynth_recipe.shader.base = base
         yield from until(lambda asked=asked: preview.Live.number > asked and preview.Live.picture["number"] == preview.Live.number, "its first picture")
-        seconds = time.monotonic() - begun
+        seconds = yield from seen_after(begun)
         if not number:
             shot("08_preview_first")
         within(seconds, FIRST_S, "first usable picture at 256 px", slack=3.0)
@@ -609,11 +625,9 @@ def analysed(folder):
         begun, counted = time.monotonic(), painter.Studio.painted
         home().nanosynth.threshold = value
         yield from until(lambda counted=counted: painter.Studio.painted > counted, "the first answer")
-        yield  # Blender draws it
-        first = time.monotonic() - begun
+        first = yield from seen_after(begun)
         yield from until(painted("result"), "the full answer")
-        yield
-        answers.append((first, time.monotonic() - begun))
+        answers.append((first, (yield from seen_after(begun))))
         if not number:
             yield from pause(0.6)
             shot("33_tuned")
@@ -999,6 +1013,7 @@ def main(parts=None):
     folder.mkdir()
     tiny_recipe(folder)
     shutil.copyfile(Path(__file__).parents[2] / "examples" / "silica" / "spheres" / "A01-1.png", folder / "spheres.png")
+    bpy.types.SpaceImageEditor.draw_handler_add(Drawn.note, (), "WINDOW", "POST_PIXEL")
     recorder = Recorder(NAME)
     recorder.begin()
     Panels.recorder = recorder
