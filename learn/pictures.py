@@ -28,6 +28,8 @@ PALETTE = np.concatenate([_BASE, 0.62 * _BASE, 0.5 * _BASE + 127.5]).astype(np.f
 """Colours of particles, RGB 0 to 255, light enough for dark micrographs. The darker and paler ones from
 `PLENTY` on are for particles of a few pixels, which may have more than `PLENTY` neighbours."""
 PLENTY = len(_BASE)
+PARTS = 10
+"""Into so many rows and columns an image is divided to give particles their colours."""
 EDGE_PX = 5
 """What Blender leaves free at each side of a picture that it fits into an image editor."""
 
@@ -68,7 +70,9 @@ def colours(labels) -> np.ndarray:
     Greedy colouring, smallest degree last (Matula and Beck 1983), which needs at
     most six colours where the neighbourhoods can be drawn in the plane. Of the
     first `PLENTY` colours that are free, one that no particle nearby has is taken
-    if there is any, and of these the one used least.
+    if there is any, and of these the one next after that of the particle's place
+    in the image: so a particle keeps its colour where others come and go, or the
+    same is found in an image of another size.
 
     Returns
     -------
@@ -83,13 +87,19 @@ def colours(labels) -> np.ndarray:
         for a, b in pairs.tolist():
             around[a].add(b)
             around[b].add(a)
-    colour, used = [-1] * count, [0] * len(PALETTE)
+    preferred, colour = _colours_of_places(labels), [-1] * count
     for i in reversed(_smallest_degree_first(touching)):
         taken = {colour[other] for other in touching[i]}
         close = {colour[other] for other in near[i]}
-        colour[i] = min(range(len(PALETTE)), key=lambda c: (c in taken, c >= PLENTY, c in close, used[c]))
-        used[colour[i]] += 1
+        colour[i] = min(range(len(PALETTE)), key=lambda c: (c in taken, c >= PLENTY, c in close, (c - preferred[i]) % PLENTY))
     return np.array(colour)
+
+
+def _colours_of_places(labels) -> list[int]:
+    """For each label from 0 on the colour, below `PLENTY`, of the part of the image that the middle of its bounding box is in."""
+    boxes = [box or (slice(0, 0), slice(0, 0)) for box in [None, *ndimage.find_objects(labels)]]
+    places = ([(at.start + at.stop) * PARTS // (2 * side) for at, side in zip(box, labels.shape)] for box in boxes)
+    return [(7 * row + 3 * column) % PLENTY for row, column in places]
 
 
 def _smallest_degree_first(around):

@@ -43,6 +43,20 @@ def test_a_particle_amid_many_has_a_colour_of_its_own():
     assert (colour[2:] != colour[1]).all()
 
 
+def test_particles_keep_their_colours_where_others_come_and_go_and_in_an_image_of_another_size():
+    labels, rng = np.zeros((800, 800), np.int32), np.random.default_rng(2)
+    for number, (row, column) in enumerate(np.argwhere(rng.random((20, 20)) < 0.4), 1):
+        labels[40 * row + 6 : 40 * row + 32, 40 * column + 6 : 40 * column + 32] = number
+    colour = pictures.colours(labels)
+    fewer = np.where(rng.random(labels.max() + 1) < 0.9, np.arange(labels.max() + 1), 0)[labels]
+    left = np.unique(fewer)[1:]
+    numbers = np.zeros(labels.max() + 1, int)
+    numbers[left] = np.arange(1, len(left) + 1)
+    assert (pictures.colours(numbers[fewer])[1:] == colour[left]).mean() > 0.7
+    assert (pictures.colours(labels[::2, ::2]) == colour).mean() > 0.9
+    assert np.bincount(colour[1:], minlength=pictures.PLENTY).min() > 5
+
+
 def test_colours_are_well_apart():
     apart = np.abs(pictures.PALETTE[:, None] - pictures.PALETTE[None]).sum(axis=2) + 1000 * np.eye(len(pictures.PALETTE))
     assert apart.min() > 25 and apart[: pictures.PLENTY, : pictures.PLENTY].min() > 60
