@@ -488,7 +488,7 @@ def trained(folder):
     yield from press(lambda: jobs.running("train"), "training")
     yield from until(lambda: "training" in painter.Studio.plots or ended("train")(), "the picture of its first epoch")
     assert jobs.running("train"), jobs.RUNNING["train"].error
-    assert painter.shown(bpy.context, painter.IMAGES["training"][0]), "the picture of the training is not in the editor"
+    assert painter.shown(bpy.context, "training"), "the picture of the training is not in the editor"
     yield from pause(0.5)
     shot("20_training")
     yield from cancel("train")
@@ -544,7 +544,7 @@ def selected(folder):
     yield from pause(1)
     shot("24_search")
     key("Return")
-    yield from until(lambda: painter.shown(bpy.context, painter.IMAGES["training"][0]), "the operator that the search has found", 60)
+    yield from until(lambda: painter.shown(bpy.context, "training"), "the operator that the search has found", 60)
     yield from press(lambda: state.selected(state.place(home(), "run")) == before - 1, "the epoch in use")
     yield from pause(1)
     shot("25_selected")
