@@ -20,7 +20,7 @@ from .images import read_labels, read_micrograph, write_grey, write_labels
 from .particles import measure, table_text
 from .pictures import EDGE_PX, PALETTE, bins, colours, stretched
 from .scale import resize
-from .tuning import Stored, open_stored
+from .tuning import Stored, open_stored, reduced
 from .validation import GAP_PX
 
 FAST_PX = 640
@@ -151,27 +151,32 @@ class Painter:
         for side in sides:
             coarse = side is not None and not whole
             labels = self.labels(folder, name, values, side if coarse else None)
-            step = -(-max(shape) // side) if side and whole else 1
+            thinned = reduced(shape, side) if side and whole else None
             share = labels.shape[0] / shape[0]
             table = sizes_of(labels, nm, share)
             label = 0 if pick is None else label_at(labels, pick[0] * share, pick[1] * share)
             facts = {"final": side == sides[-1], "count": table["sizes"].size, "unit": table["unit"], "particle": None}
             facts["whole"] = table["whole"].size
             facts["median"] = float(np.median(table["whole"])) if table["sizes"].size else None
-            if label and not coarse and step == 1:
+            if label and not coarse and thinned is None:
                 facts["particle"] = measure_one(labels, label, stored.micrograph.pixels, stored.probability, nm)
             if shown == "histogram":
                 picture = histogram(table, room)
             else:
-                picture = self._blend(shown, stored, opacity, label, step)
+                picture = self._blend(shown, stored, opacity, label, thinned)
             yield Answer(picture, facts, histogram(table, PLOT_PX))
 
-    def _blend(self, shown, stored, opacity, label, step=1):
+    def _blend(self, shown, stored, opacity, label, thinned=None):
+        """The picture of a result; `thinned` is its height, without the banner, and width if only some of its pixels are wanted."""
         _, labels, palette, outline, grey = self.found
         probability = resize(stored.probability, labels.shape) if shown == "probability" else labels
         below = ((0, grey.shape[0] - labels.shape[0]), (0, 0))  # the banner
-        labels, outline, probability = (np.pad(array, below)[::step, ::step] for array in (labels, outline, probability))
-        grey = grey[::step, ::step]
+        arrays = [grey, *(np.pad(array, below) for array in (labels, outline, probability))]
+        if thinned:  # as large as what is found anew in a smaller image, banner included
+            sides = round(grey.shape[0] * thinned[0] / self.found[1].shape[0]), thinned[1]
+            taken = np.ix_(*((2 * np.arange(side) + 1) * whole // (2 * side) for side, whole in zip(sides, grey.shape)))
+            arrays = [array[taken] for array in arrays]
+        grey, labels, outline, probability = arrays
         cover = np.float32(1.0)
         if shown == "mask":
             colour = np.where(labels[..., None] > 0, np.float32(255), np.float32(0))

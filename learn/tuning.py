@@ -74,7 +74,7 @@ class Stored:
         threshold = threshold or self.settings.threshold
         shape, zoom = self.probability.shape, self.zoom
         if longest_px and longest_px < max(shape):
-            shape = tuple(max(1, round(side * longest_px / max(shape))) for side in shape)
+            shape = reduced(shape, longest_px)
             zoom = min(zoom, longest_px / max(self.probability.shape))
         share = zoom / self.zoom
         small = resize(self.probability, tuple(max(1, round(side * zoom)) for side in self.probability.shape))
@@ -98,6 +98,11 @@ class Stored:
     def measure(self, labels: np.ndarray) -> dict:
         """The particle table; see `particles.measure`."""
         return measure(labels, self.micrograph.pixels, nm_per_px=self.micrograph.nm_per_px)
+
+
+def reduced(shape, longest_px: int) -> tuple[int, int]:
+    """Height and width of an image that is made smaller until its longest side is `longest_px`."""
+    return tuple(max(1, round(side * longest_px / max(shape))) for side in shape)
 
 
 def open_stored(folder, entry: dict) -> Stored:

@@ -175,31 +175,32 @@ def _coarse(what) -> str:
 
 
 def _fits(what, size) -> bool:
-    """Whether a picture of this size has the proportions of the image that it is to take the place of, and an editor shows that."""
-    image = bpy.data.images.get(IMAGES[what][0])
-    if image is None or not shown(bpy.context, what):
+    """Whether a picture of this size can take the place of its image: of the same proportions, and seen in an editor.
+
+    Another coarse picture that has its place already is of the same size.
+    """
+    image, coarse = bpy.data.images.get(IMAGES[what][0]), bpy.data.images.get(_coarse(what))
+    if image is None or not (pictures.showing(coarse) if coarse else pictures.showing(image)) or not all(image.size):
         return False
     (width, height), (across, up) = size, image.size
-    return abs(width * up - height * across) <= 0.01 * width * up
+    return abs(width * up - height * across) <= 0.01 * width * up and (coarse is None or tuple(coarse.size) == tuple(size))
 
 
 def _show_coarse(what, data, size):
-    """Show a coarse picture where its image is shown in an image editor; the 3D view and the .blend keep the image."""
+    """Show a coarse picture where its image is seen in an image editor; the 3D view and the .blend keep the image."""
     image, coarse = bpy.data.images[IMAGES[what][0]], pictures.packed(_coarse(what), data)
-    for area in pictures.editors(bpy.context):
-        if area.spaces.active.image == image:
-            Studio.left[area.as_pointer()] = pictures.exchange(bpy.context, area, coarse, size)
+    for window, area in pictures.showing(image):
+        Studio.left[area.as_pointer()] = pictures.exchange(window, area, coarse, size)
 
 
 def _put_back(what, size=None):
-    """Show the image itself where its coarse picture is shown; `size` is that of a new picture in it."""
+    """Show the image itself where its coarse picture is seen; `size` is that of a new picture in it."""
     image, coarse = bpy.data.images.get(IMAGES[what][0]), bpy.data.images.get(_coarse(what))
     if coarse is None:
         return
     if image is not None:
-        for area in pictures.editors(bpy.context):
-            if area.spaces.active.image == coarse:
-                pictures.exchange(bpy.context, area, image, size or image.size, Studio.left.get(area.as_pointer(), (0.0, 0.0)))
+        for window, area in pictures.showing(coarse):
+            pictures.exchange(window, area, image, size or image.size, Studio.left.get(area.as_pointer(), (0.0, 0.0)))
         coarse.user_remap(image)  # in editors that are out of sight
     bpy.data.images.remove(coarse)
     Studio.left = {}
@@ -240,7 +241,6 @@ def end(wait: bool = False):
     Studio.asked, Studio.then = {}, {}
     if child is None:
         return
-    _leave()
 
     def bury():
         child.end()
@@ -251,6 +251,7 @@ def end(wait: bool = False):
         bury()
     else:
         threading.Thread(target=bury, name="end of the painter", daemon=True).start()
+    _leave()
 
 
 def stop():
@@ -275,4 +276,15 @@ def _another_file(*_):
     Studio.asked, Studio.then, Studio.plots, Studio.errors = {}, {}, {}, {}
 
 
-HANDLERS = (("load_pre", _another_file), ("save_pre", _leave), ("undo_pre", _leave), ("redo_pre", _leave))
+@bpy.app.handlers.persistent
+def _recovered(*_):
+    """A file that Blender has saved on its own, as it does before a crash, may hold a coarse picture."""
+    for what, (name, place) in IMAGES.items():
+        seen = bpy.data.images.get(_coarse(what))
+        if seen is not None:
+            _put_back(what)
+            if name in bpy.data.images:
+                pictures.show(bpy.context, bpy.data.images[name], place)
+
+
+HANDLERS = (("load_pre", _another_file), ("load_post", _recovered), ("save_pre", _leave), ("undo_pre", _leave), ("redo_pre", _leave))

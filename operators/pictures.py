@@ -102,6 +102,12 @@ def editors(context) -> list[bpy.types.Area]:
     return sorted(areas, key=lambda area: (-area.y, area.x))
 
 
+def showing(image: bpy.types.Image) -> list[tuple[bpy.types.Window, bpy.types.Area]]:
+    """The image editors, of all windows, in which an image is seen."""
+    every = ((window, area) for window in bpy.context.window_manager.windows for area in window.screen.areas if area.type == "IMAGE_EDITOR")
+    return [(window, area) for window, area in every if area.spaces.active.image == image]
+
+
 def room(context, place: str) -> tuple[int, int] | None:
     """Width and height of the picture that fills an image editor pixel by pixel, once fitted; see `show`. None without one."""
     areas = [] if bpy.app.background else editors(context)
@@ -148,13 +154,13 @@ def show(context, image: bpy.types.Image, place: str, size: tuple[int, int] | No
         bpy.app.timers.register(functools.partial(_fit, area.as_pointer()), first_interval=FIT_S)
 
 
-def exchange(context, area: bpy.types.Area, image: bpy.types.Image, size: tuple[int, int], left=(0.0, 0.0)) -> tuple[float, float]:
+def exchange(window: bpy.types.Window, area: bpy.types.Area, image: bpy.types.Image, size: tuple[int, int], left=(0.0, 0.0)):
     """Show another picture of the same, of another size, in an image editor: what is seen stays where it is.
 
     Parameters
     ----------
-    area : bpy.types.Area
-        Of the image editor, which has drawn the picture that goes.
+    window, area : bpy.types.Window, bpy.types.Area
+        Of the image editor.
     size : (width, height)
         Of the picture that comes, in px.
     left : pair of float
@@ -167,16 +173,19 @@ def exchange(context, area: bpy.types.Area, image: bpy.types.Image, size: tuple[
     """
     space, region = area.spaces.active, next(region for region in area.regions if region.type == "WINDOW")
     shown = space.image.size
+    area.tag_redraw()
     low, high = (region.view2d.view_to_region(at, at, clip=False) for at in (-FAR, 1 + FAR))
-    zoom = (high[0] - low[0]) / (1 + 2 * FAR) / shown[0]
+    zoom = (high[0] - low[0]) / (1 + 2 * FAR) / max(shown[0], 1)
+    if zoom <= 0 or not all(shown):  # it was not drawn yet, or the picture that goes is lost
+        space.image = image
+        return 0.0, 0.0
     offset = tuple((side - a - b - 1) / 2 / zoom for side, a, b in zip((region.width, region.height), low, high))
     finer = size[0] / shown[0]
     space.image = image
     space.zoom_percentage = 100 * zoom / finer
     before = left if bpy.app.version >= (5, 0, 0) else offset
-    with context.temp_override(window=context.window or context.window_manager.windows[0], area=area, region=region):
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region):
         bpy.ops.image.view_pan(offset=[finer * to - at for to, at in zip(offset, before)])
-    area.tag_redraw()
     return offset
 
 

@@ -73,7 +73,7 @@ def test_only_what_has_changed_is_made_anew(result, monkeypatch):
     answers(painter, "result", values=VALUES, **request)
     for change in ({"opacity": 0.5}, {"shown": "instances"}, {"pick": (220, 300)}):
         coarse, full = answers(painter, "result", values=VALUES, **request, **change)
-        assert coarse.picture.shape == (300, 350, 3) and full.picture.shape == (600, 700, 3) and not coarse.facts["final"]
+        assert coarse.picture.shape == (549, 640, 3) and full.picture.shape == (600, 700, 3) and not coarse.facts["final"]
     assert calls == [640, None]
     answers(painter, "result", values={**VALUES, "threshold": 0.5}, **request)
     assert calls == [640, None, 640, None]
