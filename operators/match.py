@@ -15,6 +15,7 @@ from .base import Action, Needy
 from .recipe import write_recipe
 
 PICTURE = "Nanosynth match"
+MATCHED = "//nanosynth/matched.toml"
 
 
 class Matching(bpy.types.PropertyGroup):
@@ -63,26 +64,25 @@ class MatchReferences(Needy):
             raise NanosynthError(f"{len(window.references)} references are more than ten.", "Remove the least typical ones from the list.")
         templates.freshen(scene)
         recipe = state.recipe_of(scene)
-        before = to_toml(recipe)
         images = [state.absolute(reference.path, "reference") for reference in window.references]
         chosen = window.references[min(window.reference_index, len(images) - 1)]
         scale = ["--nm-per-px", chosen.nm_per_px] if scene.nanosynth_matching.nm_per_px and chosen.nm_per_px else []
-        out = state.absolute("//nanosynth/matched.toml", "matched recipe")
+        out = state.absolute(MATCHED, "matched recipe")
 
         def command(desk):
             write_recipe(desk / "recipe.toml", recipe)
             return jobs.blender_command("match", *images, "--recipe", desk / "recipe.toml", "--out", out, *scale)
 
-        return jobs.perform(self, "match", command, out, then=lambda: take(scene.name, out, before))
+        return jobs.perform(self, "match", command, out, then=lambda: take(scene.name, out))
 
 
-def take(name: str, path: Path, before: str):
+def take(name: str, path: Path):
     """Put the matched recipe into the panels, keep the one before, and show the picture."""
     scene = bpy.data.scenes.get(name)
-    if scene is None:  # another file was loaded meanwhile; the recipe's file stays
+    if scene is None or not bpy.data.filepath or state.absolute(MATCHED) != path:  # another project was opened meanwhile; the recipe's file stays
         return
+    scene.nanosynth_matching.before = to_toml(state.recipe_of(scene))
     state.put_recipe(scene, read_recipe(path))
-    scene.nanosynth_matching.before = before
     pictures.show_file(bpy.context, PICTURE, path.with_suffix(".png"))
     if not bpy.app.background:
         bpy.ops.ed.undo_push(message="Match to References")

@@ -11,7 +11,11 @@ import pytest
 from PIL import Image
 
 from nanosynth.errors import NanosynthError
+from nanosynth.fields import to_toml
+from nanosynth.files import write_text
 from nanosynth.learn.match import MatchOptions, match, spare
+from nanosynth.operators import state
+from nanosynth.operators.match import take
 from nanosynth.properties import from_properties
 from nanosynth.reporting import Reporter
 from nanosynth.synth.passes import render_passes
@@ -144,6 +148,21 @@ def test_the_buttons_match_as_the_call_does_and_put_back(reference, ops, file):
     assert ops.load_recipe(filepath="//nanosynth/matched.toml") == {"FINISHED"} and panels() == after
     assert ops.drop_looks() == {"FINISHED"}
     assert panels() == dataclasses.replace(after, looks=[])
+
+
+def test_matching_keeps_what_was_changed_meanwhile_and_leaves_other_projects_alone(ops, file, tmp_path):
+    scene, out = bpy.context.scene, file / "nanosynth" / "matched.toml"
+    ops.use_preset(preset="sio2")
+    write_text(out, to_toml(dataclasses.replace(read_recipe("tio2"), name="sio2-matched")))
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(out.with_suffix(".png"))
+    scene.nanosynth_recipe.seed = 4711  # while it was matched
+    take(scene.name, out)
+    assert scene.nanosynth_recipe.name == "sio2-matched" and state.preset_of(scene) == "sio2"
+    assert ops.undo_match() == {"FINISHED"} and from_properties(Recipe, scene.nanosynth_recipe).seed == 4711
+    (tmp_path / "other").mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "other" / "other.blend"))
+    take(scene.name, out)
+    assert scene.nanosynth_recipe.name == "sio2"
 
 
 def test_ctrl_c_during_a_render_ends_what_renders():
