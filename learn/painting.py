@@ -215,20 +215,20 @@ class Painter:
 
     # A training
 
-    def _epoch(self, run, epoch, image=0, opacity=1.0, marks=(), room=ROOM):
+    def _epoch(self, run, epoch, image="", opacity=1.0, marks=(), room=ROOM):
         """What the network of an epoch sees in a real image: its probability, and the particles, over the micrograph.
 
         Parameters
         ----------
         run : str
         epoch : int
-        image : int
-            Which of the validation images.
+        image : str
+            Name of the validation image; of another name the first one is taken.
         opacity : float
         marks : sequence of str
             Words beside the epoch's number.
         """
-        parts = _parts(_pictures(run, epoch), image)
+        parts = _parts(_picture(run, epoch, image))
         lines = read_lines(Path(run) / "history.jsonl")
         line = next((line for line in lines if line["epoch"] == epoch), {})
         words = [f"Epoch {epoch}", *(f"{word} {line[key]:{digits}}" for word, key, digits in SCORED if line.get(key) is not None), *marks]
@@ -241,7 +241,7 @@ class Painter:
             body = np.concatenate([seen[0], gap, seen[1]], 1)
         yield Answer(headed("     ".join(words), body, room), {"final": True})
 
-    def _gallery(self, run, epoch, image=0, favourites=(), chosen=None, room=ROOM):
+    def _gallery(self, run, epoch, image="", favourites=(), chosen=None, room=ROOM):
         """The probabilities of all epochs side by side; that of `epoch` framed."""
         lines = read_lines(Path(run) / "history.jsonl")
         keep = {epoch, chosen, *favourites}
@@ -268,11 +268,10 @@ class Painter:
         yield Answer(sheet, {"final": True})
 
     def _tile(self, run, epoch, image, width):
-        paths = _pictures(run, epoch)
-        path = paths[min(max(image, 0), len(paths) - 1)] if paths else None
+        path = _picture(run, epoch, image)
         key = (str(path), path.stat().st_mtime_ns if path else epoch, width)
         if key not in self.tiles:
-            parts = _parts(paths, image)
+            parts = _parts(path)
             if parts is None:
                 self.tiles[key] = np.full((width, width, 3), (45, 45, 45), np.uint8)
             else:
@@ -280,17 +279,17 @@ class Painter:
                 self.tiles[key] = np.asarray(Image.fromarray(parts[1]).resize((width, height), Image.Resampling.BOX))
         return self.tiles[key]
 
-    def _training(self, run, image=0, room=ROOM):
+    def _training(self, run, image="", room=ROOM):
         """The loss so far, and below it the newest picture of a validation image."""
         lines = read_lines(Path(run) / "history.jsonl")
-        newest = next((paths for line in reversed(lines) if (paths := _pictures(run, line["epoch"]))), [])
+        newest = next((path for line in reversed(lines) if (path := _picture(run, line["epoch"], image))), None)
         if newest:
-            parts, gap = _parts(newest, image), 3 * GAP_PX
+            parts, gap = _parts(newest), 3 * GAP_PX
             width = (room[0] - 2 * gap) // 3
             below = np.full((round(parts[0].shape[0] * width / parts[0].shape[1]), room[0], 3), BACK, np.uint8)
             for number, part in enumerate(parts):
                 below[:, number * (width + gap) :][:, :width] = Image.fromarray(part).resize((width, len(below)), Image.Resampling.BOX)
-            words = caption(f"Epoch {int(newest[0].name[:4])}: micrograph, probability, particles", room[0], letter_px(room) * 3 // 2)
+            words = caption(f"Epoch {int(newest.name[:4])}: micrograph, probability, particles", room[0], letter_px(room) * 3 // 2)
             height = max(room[1] - len(words) - len(below), room[1] // 3)
             picture = np.concatenate([loss_curve(lines, (room[0], height)), words, below])
         else:
@@ -394,20 +393,21 @@ def _outlines(labels):
     return (labels > 0) & ((inner != labels) | (outer != labels))
 
 
-def _pictures(run, epoch) -> list[Path]:
-    """The validation pictures of an epoch."""
-    return sorted((Path(run) / "validation").glob(f"{epoch:04d}_*.png"))
+def _picture(run, epoch, image) -> Path | None:
+    """An epoch's picture of the validation image of this name, or of the first one."""
+    found = sorted((Path(run) / "validation").glob(f"{epoch:04d}_*.png"))
+    return next((path for path in found if path.stem[5:] == image), found[0] if found else None)
 
 
-def _parts(paths, image):
+def _parts(path):
     """Micrograph, probability and outlined particles of a validation picture, uint8 (h, w, 3) each; None without a picture."""
-    if not paths:
+    if path is None:
         return None
     try:
-        with Image.open(paths[min(max(image, 0), len(paths) - 1)]) as file:
+        with Image.open(path) as file:
             whole = np.asarray(file.convert("RGB"))
     except OSError as error:
-        raise NanosynthError(f"{paths[0]}: missing or damaged.", "Look at another epoch.") from error
+        raise NanosynthError(f"{path}: missing or damaged.", "Look at another epoch.") from error
     width = (whole.shape[1] - 2 * GAP_PX) // 3
     return [whole[:, i * (width + GAP_PX) :][:, :width] for i in range(3)]
 

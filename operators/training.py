@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 
 from ..errors import NanosynthError
@@ -10,7 +12,7 @@ from ..files import write_text
 from ..learn.images import SUFFIXES
 from ..learn.run import SCORES, Run
 from ..learn.settings import read_settings
-from . import jobs, painter, state
+from . import jobs, lines, painter, state
 from .base import RELATIVE, Action, Work
 from .references import drawn_scales, scale_flags
 
@@ -98,11 +100,17 @@ def kept(run, epoch: int) -> bool:
     return run is not None and (run / "epochs" / f"{epoch:04d}.weights.h5").is_file()
 
 
+def _looked_at(scene) -> str:
+    """By what name the pictures of the training call the reference that is looked at."""
+    reference = lines.chosen_reference(scene)
+    return Path(reference.path).stem if reference else ""
+
+
 def show_training(context, scene, show: bool = True):
     """Loss curve and newest validation picture, in the image editor."""
     painter.ask(
         context,
-        {"what": "training", "run": str(state.absolute(scene.nanosynth.run, "run")), "image": scene.nanosynth.reference_index},
+        {"what": "training", "run": str(state.absolute(scene.nanosynth.run, "run")), "image": _looked_at(scene)},
         show=show,
     )
 
@@ -121,7 +129,7 @@ jobs.NEWS["train"] = ("weights", _news)
 def show_epoch(context, scene, gallery: bool = True):
     """The picture of the epoch that is looked at in one image editor, those of all epochs in the other."""
     run, epoch = state.absolute(scene.nanosynth.run, "run"), epoch_of(scene)
-    favourites, chosen, image = state.favourites(run), state.selected(run), scene.nanosynth.reference_index
+    favourites, chosen, image = state.favourites(run), state.selected(run), _looked_at(scene)
     marks = ["favourite"] * (epoch in favourites) + ["in use"] * (epoch == chosen)
     common = {"run": str(run), "epoch": epoch, "image": image}
     painter.ask(context, {"what": "epoch", "opacity": scene.nanosynth.epoch_opacity, "marks": marks, **common})
@@ -238,6 +246,7 @@ class SelectEpoch(Action):
     bl_idname = "nanosynth.select_epoch"
     bl_label = "Use This Epoch"
     bl_description = "Let the network of this epoch segment"
+    bl_options = {"REGISTER", "UNDO"}  # it lays the model aside that was named in the panel
 
     epoch: bpy.props.IntProperty(name="Epoch", description="The epoch; 0 takes the panel's", default=0, min=0)
     best: bpy.props.StringProperty(name="Best", description="Take the epoch with the best of this score instead: f1 or instance_f1")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nanosynth.errors import NanosynthError
 from nanosynth.fields import to_dict
-from nanosynth.files import append_line, write_json
+from nanosynth.files import append_line, write_json, write_text
 from nanosynth.learn.images import read_labels, write_grey, write_labels
 from nanosynth.learn.painting import PLOT_PX, ROOM, Painter, headed, histogram, loss_curve, measure_one, run_painter, sizes_of
 from nanosynth.learn.particles import measure
@@ -123,6 +123,17 @@ def test_one_particle_is_measured_as_all_are():
                 np.testing.assert_allclose(value, column[row], rtol=1e-9, atol=1e-9, err_msg=f"{label} {name}")
             else:
                 assert one[name] == column[row], (label, name)
+
+
+def test_a_training_shows_the_image_that_is_looked_at(tmp_path):
+    write_text(tmp_path / "history.jsonl", '{"epoch": 1, "loss": 0.5}\n')
+    for name, level in (("areal", 30), ("real", 200)):
+        write_grey(tmp_path / "validation" / f"0001_{name}.png", np.full((20, 68), level, np.uint8))
+    for what, more in (("epoch", {"epoch": 1}), ("gallery", {"epoch": 1}), ("training", {})):
+        shown = {name: answers(Painter(), what, run=str(tmp_path), image=name, **more)[-1].picture for name in ("areal", "real", "", "gone")}
+        assert (shown["areal"] == 30).all(-1).sum() > 300 and (shown["real"] == 200).all(-1).sum() > 300, what
+        np.testing.assert_array_equal(shown[""], shown["areal"])
+        np.testing.assert_array_equal(shown["gone"], shown["areal"])
 
 
 def test_a_banner_is_shown_and_holds_no_particle(result, tmp_path):
