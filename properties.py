@@ -19,8 +19,13 @@ _FLOAT_LIMIT = 3.0e38
 _INT_LIMIT = 2**31 - 1
 
 
-def _property(hint, spec, default):
-    words = {"description": spec.doc + (f" [{spec.unit}]" if spec.unit else "")}
+def title(name: str) -> str:
+    """The name of a field as people read it."""
+    return name.replace("_", " ").capitalize()
+
+
+def _property(name, hint, spec, default):
+    words = {"name": title(name), "description": spec.doc + (f" [{spec.unit}]" if spec.unit else "")}
     if dataclasses.is_dataclass(hint):
         return bpy.props.PointerProperty(type=GROUPS[hint], **words)
     if typing.get_origin(hint) is list:
@@ -29,7 +34,7 @@ def _property(hint, spec, default):
         return bpy.props.BoolProperty(default=default, **words)
     if hint is str:
         if spec.choices:
-            return bpy.props.EnumProperty(items=[(c, c.capitalize(), "") for c in spec.choices], default=default, **words)
+            return bpy.props.EnumProperty(items=[(c, title(c), "") for c in spec.choices], default=default, **words)
         return bpy.props.StringProperty(default=default, **words)
     if hint is int:
         low = -_INT_LIMIT if spec.low is None else int(spec.low)
@@ -55,7 +60,7 @@ def _derive(kind):
         part = typing.get_args(hint)[0] if typing.get_origin(hint) is list else hint
         if dataclasses.is_dataclass(part):
             _derive(part)
-    annotations = {name: _property(hint, spec, default_of(kind, name)) for name, hint, spec in specs(kind)}
+    annotations = {name: _property(name, hint, spec, default_of(kind, name)) for name, hint, spec in specs(kind)}
     GROUPS[kind] = type(
         f"NANOSYNTH_PG_{kind.__name__.lower()}",
         (bpy.types.PropertyGroup,),

@@ -11,6 +11,7 @@ import bpy
 
 from ..fields import Range, specs
 from ..operators import jobs, state
+from ..properties import title
 from ..reporting import human_time
 
 DONE, READY, WAITING, BUSY = "CHECKMARK", "RADIOBUT_ON", "RADIOBUT_OFF", "SORTTIME"
@@ -69,11 +70,7 @@ def sentence(text: str) -> str:
 
 def spoken(text: str) -> str:
     """A message of the command line in the window's words: what a flag sets is a value under Options."""
-    return re.sub(r"--([a-z][a-z-]*[a-z])( search)?", lambda flag: f"'{reading(flag[1].replace('-', '_'))}{flag[2] or ''}' under Options", text)
-
-
-def reading(text: str) -> str:
-    return text.replace("_", " ").capitalize()
+    return re.sub(r"--([a-z][a-z-]*[a-z])( search)?", lambda flag: f"'{title(flag[1].replace('-', '_'))}{flag[2] or ''}' under Options", text)
 
 
 LABEL = 0.5
@@ -88,7 +85,7 @@ def fields(layout, group, kind, skip=()):
         if name in skip or dataclasses.is_dataclass(hint) or typing.get_origin(hint) is list:
             continue
         unit = f" ({UNITS.get(spec.unit, spec.unit)})" if spec.unit else ""
-        field(layout, group, name, reading(name) + unit, hint)
+        field(layout, group, name, title(name) + unit, hint)
 
 
 def field(layout, group, name: str, label: str, hint=None):

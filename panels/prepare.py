@@ -11,9 +11,10 @@ from ..doctor import examine
 from ..errors import NanosynthError
 from ..operators import jobs, light, lines, match, preview, profiles, references, state, templates
 from ..operators.base import perhaps
+from ..properties import title
 from ..synth.recipe import Arrangement, Camera, Degradation, Dirt, Light, Shader, Size, Substrate, Template
 from . import plots
-from .common import BUSY, DONE, READY, WAITING, Step, ending, field, fields, note, progress, reading, sentence, wanting
+from .common import BUSY, DONE, READY, WAITING, Step, ending, field, fields, note, progress, sentence, wanting
 
 
 @functools.cache
@@ -87,13 +88,13 @@ class References(Step):
             note(layout, "Or drop image files on the 3D view.", "INFO")
             return
         row = layout.row()
-        row.template_list("NANOSYNTH_UL_references", "", window, "references", window, "reference_index", rows=3, maxrows=8)
+        row.template_list("NANOSYNTH_UL_references", "", window, "references", window, "listed_reference", rows=3, maxrows=8)
         column = row.column(align=True)
         column.operator("nanosynth.load_references", text="", icon="ADD")
         column.operator("nanosynth.remove_reference", text="", icon="REMOVE")
         column.operator("nanosynth.show_reference", text="", icon="HIDE_OFF")
         reference = window.references[min(window.reference_index, len(window.references) - 1)]
-        layout.prop(reference, "nm_per_px", text="Pixel size (nm)")
+        layout.prop(reference, "typed_nm_per_px", text="Pixel size (nm)")
         note(layout, sentence(reference.scale_source.removeprefix("none: ")), "CHECKMARK" if reference.nm_per_px else "INFO")
         row = layout.row(align=True)
         row.operator("nanosynth.find_scale_bar", icon="VIEWZOOM")
@@ -367,7 +368,7 @@ def _parts(parent, *sections):
             (Part,),
             {
                 "bl_idname": f"NANOSYNTH_PT_{section}",
-                "bl_label": reading(section),
+                "bl_label": title(section),
                 "bl_parent_id": parent.bl_idname,
                 "section": section,
                 "kind": kind,

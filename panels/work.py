@@ -11,8 +11,9 @@ from ..doctor import learn_python
 from ..learn.segmentation import SegmentationOptions
 from ..operators import jobs, painter, results, state, training
 from ..operators.base import perhaps
+from ..properties import title
 from . import plots
-from .common import BUSY, DONE, READY, WAITING, Step, ending, fields, note, progress, reading, sentence, spoken, work
+from .common import BUSY, DONE, READY, WAITING, Step, ending, fields, note, progress, sentence, spoken, work
 
 
 class Generate(Step):
@@ -106,7 +107,7 @@ class Train(Step):
             last = lines[-1]
             score = f", F1 {last['f1']:.3f}" if last.get("f1") is not None else ""
             row = layout.row(align=True)
-            row.label(text=f"{last['epoch']} epochs, loss {last['loss']:.4f}{score}", icon="CHECKMARK" if state.trained(run) else "INFO")
+            row.label(text=f"{last['epoch']} epoch{'s' * (last['epoch'] != 1)}, loss {last['loss']:.4f}{score}", icon="CHECKMARK" if state.trained(run) else "INFO")
             row.operator("nanosynth.show_training", text="", icon="HIDE_OFF")
             plot(layout, "training")
 
@@ -237,7 +238,7 @@ class Analyse(Step):
         grid.prop(window, "shown", expand=True)
         layout.prop(window, "opacity", slider=True)
         for name in state.TUNED:
-            layout.prop(window, name, text=reading(name), slider=True)
+            layout.prop(window, name, text=title(name), slider=True)
         row = layout.row()
         row.operator(
             "nanosynth.show_result", text="As Segmented" if window.tuned else "Show", icon="LOOP_BACK" if window.tuned else "HIDE_OFF"
@@ -294,7 +295,7 @@ def particle(layout, row):
     for name, key, power in MEASURES:
         value = row[f"{key}_{unit}{power}" if unit == "nm" else f"{key}_px"]
         lines.append((name, f"{plain(value)} {unit}{'²' if power else ''}"))
-    lines += [(reading(key), f"{row[key]:.3f}") for key in ("circularity", "aspect_ratio", "solidity")]
+    lines += [(title(key), f"{row[key]:.3f}") for key in ("circularity", "aspect_ratio", "solidity")]
     lines += [("Confidence", f"{row['confidence']:.2f}")] if row["confidence"] is not None else []
     beside = [words for key, words in (("on_border", "cut by the border"), ("touching", "touches another")) if row[key]]
     box = layout.box().column(align=True)
