@@ -271,20 +271,13 @@ def _leave(*_):
 
 @bpy.app.handlers.persistent
 def _another_file(*_):
-    """What was asked for another file is not shown in this one."""
-    _leave()
+    """What was asked for another file is not shown in this one, which may be one that Blender has saved on its own, coarse picture and all."""
     Studio.asked, Studio.then, Studio.plots, Studio.errors = {}, {}, {}, {}
-
-
-@bpy.app.handlers.persistent
-def _recovered(*_):
-    """A file that Blender has saved on its own, as it does before a crash, may hold a coarse picture."""
     for what, (name, place) in IMAGES.items():
-        seen = bpy.data.images.get(_coarse(what))
-        if seen is not None:
+        if _coarse(what) in bpy.data.images:
             _put_back(what)
             if name in bpy.data.images:
                 pictures.show(bpy.context, bpy.data.images[name], place)
 
 
-HANDLERS = (("load_pre", _another_file), ("load_post", _recovered), ("save_pre", _leave), ("undo_pre", _leave), ("redo_pre", _leave))
+HANDLERS = (("load_pre", _leave), ("load_post", _another_file), ("save_pre", _leave), ("undo_pre", _leave), ("redo_pre", _leave))

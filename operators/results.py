@@ -63,6 +63,8 @@ class SegmentImages(Work):
                     set_back(found)
                 show_micrograph(bpy.context, found)
                 refresh(bpy.context, found)
+                if not bpy.app.background:  # else an undo later would set the sliders back to what they were before
+                    bpy.ops.ed.undo_push(message=SegmentImages.bl_label)
 
         return jobs.perform(
             self, self.kind, lambda desk: jobs.learn_command("segment", model, *images, "--out", out, *flags), out, then=then
@@ -434,5 +436,5 @@ def stop():
     _another_file()
 
 
-HANDLERS = (("undo_post", _undone), ("redo_post", _undone), ("load_pre", _another_file))
+HANDLERS = (("undo_post", _undone), ("redo_post", _undone), ("load_post", _another_file))
 OPERATORS = (SegmentImages, UseModel, ShowResult, TuneSegmentation, PickParticle, ClickParticles, ExportResults)
