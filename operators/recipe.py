@@ -9,13 +9,14 @@ from pathlib import Path
 import bpy
 
 from .. import properties
+from ..errors import NanosynthError
 from ..fields import specs, to_toml
 from ..files import write_text
-from ..synth.recipe import PRESETS, Recipe, Template, read_recipe
+from ..synth.recipe import Recipe, Template, read_recipe
 from . import state, templates
 from .base import RELATIVE, Action, browse
 
-NAMES = [(path.stem, path.stem, f"The preset {path.stem}") for path in sorted(PRESETS.glob("*.toml"))]
+NAMES = [(name, name, f"The preset {name}") for name in state.PRESET_NAMES]
 
 
 PARTS = [("all", "All", "The whole recipe")]
@@ -28,11 +29,18 @@ class UsePreset(Action):
     bl_description = "Take all values of the recipe from a preset"
     bl_options = {"REGISTER", "UNDO"}
 
-    preset: bpy.props.EnumProperty(name="Preset", description="A recipe that comes with Nanosynth", items=NAMES)
+    preset: bpy.props.EnumProperty(
+        name="Preset", description="A recipe that comes with Nanosynth", items=NAMES, options={"SKIP_SAVE"}
+    )
+
+    def invoke(self, context, event):
+        if self.properties.is_property_set("preset"):
+            return self.execute(context)
+        return context.window_manager.invoke_props_dialog(self)  # found by the search: which one?
 
     def act(self, context):
         scene = state.home(context)
-        state.put_recipe(scene, read_recipe(self.preset))
+        state.put_preset(scene, self.preset)
         scene.nanosynth.recipe_file = ""
 
 
@@ -52,7 +60,7 @@ class LoadRecipe(Action):
         scene = state.home(context)
         path = state.absolute(self.filepath, "recipe")
         state.put_recipe(scene, read_recipe(path))
-        scene.nanosynth.recipe_file = state.relative(path)
+        scene.nanosynth.preset, scene.nanosynth.recipe_file = "", state.relative(path)
 
 
 class SaveRecipe(Action):
@@ -96,7 +104,12 @@ class ResetRecipe(Action):
     )
     bl_options = {"REGISTER", "UNDO"}
 
-    preset: bpy.props.EnumProperty(name="Preset", description="A recipe that comes with Nanosynth", items=NAMES)
+    preset: bpy.props.EnumProperty(
+        name="Preset",
+        description="A recipe that comes with Nanosynth; left alone, the one that the recipe was taken from",
+        items=NAMES,
+        options={"SKIP_SAVE"},
+    )
     part: bpy.props.EnumProperty(
         name="Part",
         description="What is put back",
@@ -105,13 +118,17 @@ class ResetRecipe(Action):
     )
 
     def invoke(self, context, event):
-        name = state.home(context).nanosynth_recipe.name
-        if name in {identifier for identifier, _, _ in NAMES}:
-            self.preset = name
-        return self.execute(context)
+        if self.properties.is_property_set("preset") or state.preset_of(state.home(context)):
+            return self.execute(context)
+        self.preset = state.PRESET_NAMES[0]  # of a recipe of the user's own nobody knows which
+        return context.window_manager.invoke_props_dialog(self)
 
     def act(self, context):
-        scene, preset = state.home(context), read_recipe(self.preset)
+        scene = state.home(context)
+        name = self.preset if self.properties.is_property_set("preset") else state.preset_of(scene)
+        if not name:
+            raise NanosynthError("The recipe comes from no preset.", "Name the one whose values are wanted.")
+        preset = read_recipe(name)
         group = scene.nanosynth_recipe
         if self.part != "all":
             properties.to_properties(getattr(preset, self.part), getattr(group, self.part))
@@ -125,6 +142,7 @@ class ResetRecipe(Action):
                 preset.templates.append(template)
         index = scene.nanosynth.template_index
         state.put_recipe(scene, preset)
+        scene.nanosynth.preset = name
         scene.nanosynth.template_index = min(index, len(preset.templates) - 1)
 
 

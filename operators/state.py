@@ -20,7 +20,7 @@ from ..fields import default_of, specs
 from ..learn.images import Micrograph
 from ..learn.segmentation import SegmentationOptions
 from ..learn.settings import PRESETS as TRAINING_PRESETS
-from ..synth.recipe import Recipe
+from ..synth.recipe import PRESETS, Recipe, read_recipe
 from .base import RELATIVE
 
 TUNED = ("threshold", "outline", "min_confidence", "min_area", "dynamic_share", "dynamic", "join")
@@ -28,6 +28,7 @@ TUNED = ("threshold", "outline", "min_confidence", "min_area", "dynamic_share", 
 CORES = os.cpu_count() or 1
 WORKERS = min(CORES, max(2, min(CORES // 2, 8)))
 """Blender processes that render side by side unless the user says otherwise: each computes on several cores at times."""
+PRESET_NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
 FOLDERS = {"dataset": "//nanosynth/dataset", "run": "//nanosynth/run", "result": "//nanosynth/result"}
 
 
@@ -102,15 +103,40 @@ def _shares(name):
     )
 
 
+def _known_nm_per_px(self):
+    return self.nm_per_px
+
+
+def _type_nm_per_px(self, value):
+    self.nm_per_px = value
+    self.scale_source = "typed by the user" if value else "none: nobody has told it"
+
+
+def _chosen_reference(self):
+    return self.reference_index
+
+
+def _choose_reference(self, number):
+    self.reference_index = number
+
+
+def _show_reference(self, context):
+    from . import references
+
+    references.show(context, self.id_data)
+
+
+PIXEL_SIZE = {"name": "Pixel size", "description": "Width of a pixel; 0 where it is not known [nm]", "min": 0.0, "max": 1e6, "precision": 4}
+
+
 class Reference(bpy.types.PropertyGroup):
     """A micrograph of the user's."""
 
     bl_idname = "NANOSYNTH_PG_reference"
     image: bpy.props.PointerProperty(type=bpy.types.Image, name="Image", description="The micrograph")
     path: bpy.props.StringProperty(name="File", description="The micrograph's file", subtype="FILE_PATH", options=RELATIVE)
-    nm_per_px: bpy.props.FloatProperty(
-        name="Pixel size", description="Width of a pixel; 0 where it is not known [nm]", min=0.0, max=1e6, precision=4
-    )
+    nm_per_px: bpy.props.FloatProperty(**PIXEL_SIZE)
+    typed_nm_per_px: bpy.props.FloatProperty(get=_known_nm_per_px, set=_type_nm_per_px, update=_show_reference, **PIXEL_SIZE)
     scale_source: bpy.props.StringProperty(name="Source", description="Where the pixel size comes from")
     stated_nm_per_px: bpy.props.FloatProperty(name="Stated", description="Width of a pixel by the file itself; 0 if it tells none [nm]")
     size: bpy.props.IntVectorProperty(name="Size", description="Width and height, known without the image being read [px]", size=2)
@@ -130,8 +156,16 @@ class Window(bpy.types.PropertyGroup):
     bl_idname = "NANOSYNTH_PG_window"
     references: bpy.props.CollectionProperty(type=Reference)
     reference_index: bpy.props.IntProperty(name="Reference", description="The reference that is looked at")
+    listed_reference: bpy.props.IntProperty(
+        name="Reference",
+        description="The reference that is looked at",
+        get=_chosen_reference,
+        set=_choose_reference,
+        update=_show_reference,
+    )
     template_index: bpy.props.IntProperty(name="Template", description="The template that is edited")
 
+    preset: bpy.props.StringProperty(name="Preset", description="The preset that the recipe was taken from, whatever it is called now")
     recipe_file: bpy.props.StringProperty(
         name="Recipe", description="Where the recipe was loaded from or saved to", subtype="FILE_PATH", options=RELATIVE
     )
@@ -320,6 +354,17 @@ def put_recipe(scene, recipe: Recipe):
     scene.nanosynth.template_index = 0
 
 
+def put_preset(scene, name: str):
+    """Show a preset in the panels."""
+    put_recipe(scene, read_recipe(name))
+    scene.nanosynth.preset = name
+
+
+def preset_of(scene) -> str:
+    """The preset that the recipe was taken from, or whose name it has; empty if there is none."""
+    return next((name for name in (scene.nanosynth.preset, scene.nanosynth_recipe.name) if name in PRESET_NAMES), "")
+
+
 # What is on disk, read again only when it has changed
 
 
@@ -423,7 +468,7 @@ def model_of(scene) -> Path | None:
     if named:
         return shipped(named) or place(scene, "model")
     run = place(scene, "run")
-    return run if history(run) else shipped(scene.nanosynth_recipe.name)
+    return run if history(run) else shipped(preset_of(scene))
 
 
 def shipped(name: str) -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bpy
 
-from ..synth.recipe import read_recipe
 from . import state
 from .base import Action
 
@@ -20,11 +19,12 @@ class OpenWorkspace(Action):
     bl_idname = "nanosynth.open_workspace"
     bl_label = "Nanosynth Workspace"
     bl_description = "Go to the workspace Nanosynth, which is made at first: 3D view with the workflow's panels, image editors for reference and result. The cube of a new file is hidden"
+    bl_options = {"REGISTER", "UNDO"}
 
     def act(self, context):
         scene = state.home(context)
         if not scene.nanosynth_recipe.templates:
-            state.put_recipe(scene, read_recipe("sio2"))
+            state.put_preset(scene, "sio2")
         if not bpy.data.filepath and {item.name for item in scene.objects} <= STARTUP:
             for item in scene.objects:  # they would lie over the micrograph
                 item.hide_set(True)

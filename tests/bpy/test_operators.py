@@ -1,5 +1,6 @@
 """Every button's operator does without a window what the Python call does."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -54,6 +55,34 @@ def test_recipes_come_and_go_unchanged(ops, file):
     home().nanosynth_recipe.seed = 77
     assert ops.load_recipe(filepath=str(file / "mine.toml")) == {"FINISHED"}
     assert home().nanosynth_recipe.seed == read_recipe("sio2").seed
+
+
+def test_a_recipe_knows_its_preset_whatever_it_is_called(ops, file):
+    ops.use_preset(preset="sio2")
+    home().nanosynth_recipe.name, home().nanosynth_recipe.seed = "my silica", 77
+    assert state.preset_of(home()) == "sio2" and state.model_of(home()).name == "sio2"
+    assert ops.reset_recipe() == {"FINISHED"}
+    assert to_dict(state.recipe_of(home())) == to_dict(read_recipe("sio2"))
+    write_text(file / "own.toml", to_toml(dataclasses.replace(read_recipe("tio2"), name="mine")))
+    ops.load_recipe(filepath=str(file / "own.toml"))
+    assert state.preset_of(home()) == "" and state.model_of(home()) is None
+    with pytest.raises(RuntimeError, match="comes from no preset"):
+        ops.reset_recipe()
+    assert ops.reset_recipe(preset="ag") == {"FINISHED"} and state.preset_of(home()) == "ag"
+
+
+def test_a_pixel_size_that_is_typed_says_so_and_a_row_that_is_clicked_is_shown(ops, file):
+    for name, level in (("a", 40), ("b", 90)):
+        write_grey(file / f"{name}.png", np.uint8(np.indices((60, 80)).sum(0) % 7 + level), nm_per_px=2.0)
+        ops.load_references(filepath=str(file / f"{name}.png"))
+    first, second = home().nanosynth.references
+    home().nanosynth.listed_reference = 0
+    plane = bpy.data.objects[pictures.PLANES[0]]
+    assert home().nanosynth.reference_index == 0 and plane.data == first.image
+    width = plane.empty_display_size
+    first.typed_nm_per_px = 5.0
+    assert first.nm_per_px == 5.0 and first.scale_source == "typed by the user" and second.nm_per_px == 2.0
+    assert plane.empty_display_size == pytest.approx(2.5 * width)
 
 
 def test_a_wrong_recipe_is_reported_and_changes_nothing(ops, file):

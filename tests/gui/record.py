@@ -44,7 +44,10 @@ class Recorder:
             try:
                 return function(*arguments, **named)
             finally:
-                self.calls[name].append((time.thread_time() - worked, time.perf_counter() - clock))
+                worked, clock = time.thread_time() - worked, time.perf_counter() - clock
+                self.calls[name].append((worked, clock))
+                if worked > LIMIT_S:  # among the screenshots' names: when it was
+                    print(f"{name}: {worked * 1e3:.0f} ms of work", flush=True)
 
         return call
 
