@@ -136,6 +136,35 @@ def test_steps_are_made_for_a_moment_and_wait_for_what_is_done_aside():
     assert base.Gradual.go_on(at_work, None) == {"FINISHED"} and done[-1] is True
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("by\nnothing"), OSError("no file's"), KeyboardInterrupt()])
+def test_steps_that_fail_leave_neither_timer_nor_cursor(error):
+    """As by the window, which is not here."""
+
+    def steps():
+        yield
+        raise error
+
+    class AtWork(types.SimpleNamespace):
+        alone, attempt, go_on, modal, cancel = True, base.Action.attempt, base.Gradual.go_on, base.Gradual.modal, base.Gradual.cancel
+
+    left, reported = [], []
+    context = types.SimpleNamespace(
+        window_manager=types.SimpleNamespace(event_timer_remove=left.append),
+        window=types.SimpleNamespace(cursor_modal_restore=lambda: left.append("cursor")),
+    )
+    at_work = AtWork(work=steps(), awaited=None, timer="timer", report=lambda kind, text: reported.append((kind, text)))
+    event = types.SimpleNamespace(type="TIMER")
+    if isinstance(error, Exception):
+        assert at_work.modal(context, event) == {"CANCELLED"}
+        ((kind, text),) = reported
+        assert kind == {"ERROR"} and f"{type(error).__name__} {' '.join(str(error).split())} (test_operators.py, line " in text
+        assert "\n" not in text
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            at_work.modal(context, event)
+    assert left == ["timer", "cursor"]
+
+
 def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):
     state.put_recipe(home(), tiny)
     assert ops.preview_scene(index=1, side=40) == {"FINISHED"}
