@@ -198,8 +198,8 @@ class Followed(Job):
     def cancel(self):
         """Ask the job to end. Returns at once."""
         if self.state == "running" and not self.cancelling:
-            self.cancelling, self.text, self.asked = True, "cancelling", time.monotonic()
             self.follow.cancel()
+            self.cancelling, self.text, self.asked = True, "cancelling", time.monotonic()  # only what could be asked for
 
 
 NEWS: dict = {}
@@ -392,7 +392,7 @@ def _kind():
     return bpy.props.EnumProperty(name="Kind", description="Which work", items=[(kind, name, "") for kind, (name, _) in KINDS.items()])
 
 
-class CancelJob(bpy.types.Operator):
+class CancelJob(Action):
     bl_idname = "nanosynth.cancel_job"
     bl_label = "Cancel Work"
     bl_description = "End this work; what is finished is kept, and it can go on later"
@@ -406,7 +406,7 @@ class CancelJob(bpy.types.Operator):
             return False
         return True
 
-    def execute(self, context):
+    def act(self, context):
         if not running(self.kind):
             self.report({"INFO"}, "It has ended already.")
             return {"CANCELLED"}
@@ -414,7 +414,6 @@ class CancelJob(bpy.types.Operator):
         if bpy.app.background:
             RUNNING[self.kind].wait()
         redraw()
-        return {"FINISHED"}
 
 
 class FollowJob(Action):

@@ -321,3 +321,19 @@ def test_a_damaged_job_does_not_hide_the_next(project):
     assert jobs.tick() == jobs.TICK_S and set(jobs.RUNNING) == {"train"}
     with pytest.raises(RuntimeError, match="not valid JSON"):
         bpy.ops.nanosynth.follow_job(kind="generate")
+
+
+@pytest.mark.operator("cancel_job")
+def test_work_that_cannot_be_cancelled_is_told_and_can_be_again(project):
+    folder = job_folder(project / "nanosynth" / "run")
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"kind": "train"}))
+    (folder / "heartbeat").touch()
+    assert jobs.attach(bpy.context)
+    folder.rename(folder.with_suffix(".away"))
+    with pytest.raises(RuntimeError, match="run.job: no such file or folder") as refused:
+        bpy.ops.nanosynth.cancel_job(kind="train")
+    assert "Traceback" not in str(refused.value) and not jobs.RUNNING["train"].cancelling
+    folder.with_suffix(".away").rename(folder)
+    jobs.RUNNING["train"].cancel()
+    assert jobs.RUNNING["train"].cancelling and (folder / "cancel").exists()
