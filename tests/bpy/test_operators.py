@@ -13,6 +13,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+import tifffile
 
 from nanosynth.fields import to_dict, to_toml
 from nanosynth.files import append_line, write_json, write_text
@@ -109,6 +110,16 @@ def test_references_bring_their_scale_and_lie_in_the_scene(ops, file):
     assert not home().nanosynth.references
     with pytest.raises(RuntimeError, match="b.png"):
         ops.load_references(filepath=str(file / "b.png"))
+
+
+def test_a_damaged_file_among_others_does_not_keep_them_out(ops, file):
+    write_grey(file / "a.tif", np.zeros((60, 80), np.uint8))
+    with tifffile.TiffFile(file / "a.tif", mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(0)
+    for name in ("b.png", "c.png"):
+        write_grey(file / name, np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    assert ops.load_references(directory=str(file)) == {"FINISHED"}
+    assert [reference.name for reference in home().nanosynth.references] == ["b.png", "c.png"]
 
 
 def test_steps_are_made_for_a_moment_and_wait_for_what_is_done_aside():
