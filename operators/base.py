@@ -53,6 +53,20 @@ def browse(operator, context) -> set[str]:
     return {"RUNNING_MODAL"}
 
 
+class Hint:
+    """A text in the status bar of the workspace that is looked at now, until it is cleared, whichever is looked at then."""
+
+    def __init__(self, context, text: str):
+        self.workspace = context.workspace.name
+        context.workspace.status_text_set(text)
+
+    def clear(self, context):
+        workspace = bpy.data.workspaces.get(self.workspace)
+        if workspace is not None:
+            with context.temp_override(workspace=workspace):  # Blender asks the context which one is meant
+                workspace.status_text_set(None)
+
+
 class Needy(Action):
     """An action whose button is grey, and whose panel says why, until it has what it needs."""
 

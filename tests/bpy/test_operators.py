@@ -23,7 +23,7 @@ from nanosynth.learn.painting import Painter
 from nanosynth.learn.run import Run
 from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
-from nanosynth.operators import base, jobs, painter, pictures, preview, results, state
+from nanosynth.operators import base, jobs, lines, painter, pictures, preview, results, state
 from nanosynth.synth.previewer import small
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.render import make_pair
@@ -174,6 +174,26 @@ def test_steps_that_fail_leave_neither_timer_nor_cursor(error):
         with pytest.raises(KeyboardInterrupt):
             at_work.modal(context, event)
     assert left == ["timer", "cursor"]
+
+
+@pytest.mark.parametrize("kind", [lines.DrawLine, results.ClickParticles])
+@pytest.mark.parametrize("by", ["user", "blender"])
+def test_what_waits_for_the_mouse_cleans_up_whoever_ends_it(monkeypatch, kind, by):
+    """As in a window, which is not here; another workspace is looked at than at the beginning."""
+    texts = {}
+    monkeypatch.setattr(bpy.types.WorkSpace, "status_text_set", lambda _, text: texts.update({bpy.context.workspace.name: text}))
+    monkeypatch.setitem(lines.DrawLine.at_work, "scale", [0.0, 0.0, 1.0, 1.0])
+    monkeypatch.setattr(results.Clicking, "now", True)
+    waits = types.SimpleNamespace(target="scale", at_work=lines.DrawLine.at_work, hint=base.Hint(bpy.context, "Click"))
+    waits.cancel = types.MethodType(kind.cancel, waits)
+    assert texts == {"Layout": "Click"}
+    with bpy.context.temp_override(workspace=bpy.data.workspaces["Scripting"]):
+        if by == "user":
+            assert kind.modal(waits, bpy.context, types.SimpleNamespace(type="ESC")) in ({"CANCELLED"}, {"FINISHED"})
+        else:
+            waits.cancel(bpy.context)
+    assert texts == {"Layout": None}
+    assert "scale" not in lines.DrawLine.at_work if kind is lines.DrawLine else not results.Clicking.now
 
 
 def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):
