@@ -53,6 +53,11 @@ def browse(operator, context) -> set[str]:
     return {"RUNNING_MODAL"}
 
 
+def warned_of_existing():
+    """The property `check_existing`, by which Blender's file browser warns of a file that exists already."""
+    return bpy.props.BoolProperty(name="Check Existing", description="Warn of a file that exists already", default=True, options={"HIDDEN"})
+
+
 class Hint:
     """A text in the status bar of the workspace that is looked at now, until it is cleared, whichever is looked at then."""
 

@@ -13,7 +13,7 @@ from ..fields import specs, to_toml
 from ..files import write_text
 from ..synth.recipe import PRESETS, Recipe, Template, read_recipe
 from . import state, templates
-from .base import RELATIVE, Action, browse
+from .base import RELATIVE, Action, browse, warned_of_existing
 
 NAMES = [(path.stem, path.stem, f"The preset {path.stem}") for path in sorted(PRESETS.glob("*.toml"))]
 
@@ -62,6 +62,7 @@ class SaveRecipe(Action):
 
     filepath: bpy.props.StringProperty(name="File", description="Recipe file", subtype="FILE_PATH", options=RELATIVE)
     filter_glob: bpy.props.StringProperty(default="*.toml", options={"HIDDEN"})
+    check_existing: warned_of_existing()
 
     def invoke(self, context, event):
         scene = state.home(context)

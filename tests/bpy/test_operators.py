@@ -196,6 +196,14 @@ def test_what_waits_for_the_mouse_cleans_up_whoever_ends_it(monkeypatch, kind, b
     assert "scale" not in lines.DrawLine.at_work if kind is lines.DrawLine else not results.Clicking.now
 
 
+@pytest.mark.parametrize("name", ["save_recipe", "write_report"])
+def test_the_file_browser_warns_of_a_file_that_exists(ops, name):
+    """By the property that Blender's browser looks for; what a script writes is written."""
+    properties = getattr(ops, name).get_rna_type().properties
+    assert properties["check_existing"].default and properties["check_existing"].is_hidden
+    assert properties["filepath"].subtype == "FILE_PATH"
+
+
 def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):
     state.put_recipe(home(), tiny)
     assert ops.preview_scene(index=1, side=40) == {"FINISHED"}
