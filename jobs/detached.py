@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from ..errors import NanosynthError, explained
 from ..files import read_json, write_json
 from .child import CANCEL, EVENTS, HEARTBEAT, HEARTBEAT_S
-from .process import last_lines
+from .process import last_lines, message_in
 
 JOB, LOG = "job.json", "log.txt"
 SILENCE_S = 10 * HEARTBEAT_S
@@ -83,7 +82,7 @@ class Detached:
         return read_json(self.folder / JOB) if (self.folder / JOB).is_file() else {}
 
     def messages(self) -> list[dict]:
-        """The messages since the last call; at the first call of an attached job, all."""
+        """The messages since the last call; at the first call of an attached job, all. Lines that hold none are passed over."""
         try:
             with open(self.folder / EVENTS, "rb") as file:
                 file.seek(self.read_to)
@@ -92,7 +91,7 @@ class Detached:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self.read_to += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        return [message for line in whole.split(b"\n") if (message := message_in(line)) is not None]
 
     def alive(self) -> bool:
         """Whether the job's heart has beaten lately."""

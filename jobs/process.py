@@ -44,6 +44,15 @@ def plain_variables() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith(("site-packages", "dist-packages")))}
 
 
+def message_in(line: bytes) -> dict | None:
+    """The message of `reporting.py` that a line holds; None where it holds something else, or a torn one."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and "kind" in message else None
+
+
 class Child:
     """A child process that speaks in messages and ends with this process.
 
@@ -93,11 +102,8 @@ class Child:
     def _listen(self):
         with self.process.stdout as stream, open(self.log, "ab", buffering=0) as log:
             for line in stream:
-                try:
-                    message = json.loads(line)
-                except ValueError:
-                    message = None
-                if not isinstance(message, dict) or "kind" not in message:
+                message = message_in(line)
+                if message is None:
                     with suppress(OSError):  # a full disk must not silence the child
                         log.write(line)
                     continue

@@ -274,7 +274,10 @@ def _load(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _load_tiff(path) if tiff else _load_other(path)
+            values, statements, notes = _load_tiff(path) if tiff else _load_other(path)
+        if not values.size:
+            raise ValueError("it holds no pixels")
+        return values, statements, notes
     except NanosynthError:
         raise
     except MemoryError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from concurrent.futures import Future, wait
+from pathlib import Path
 
 import bpy
 
@@ -27,14 +29,20 @@ class Action(bpy.types.Operator):
         """Act, and report what goes wrong."""
         try:
             return act(context) or {"FINISHED"}
-        except NanosynthError as error:
-            self.report({"ERROR"}, str(error))
+        except Exception as error:  # a fault of ours too is told in a line, with its place
+            self.report({"ERROR"}, told(error))
             return {"CANCELLED"}
-        except OSError as error:  # the disk, the network: nothing that a traceback would explain better
-            if error.filename is None:
-                raise
-            self.report({"ERROR"}, f"{error.filename}: {error.strerror}.")
-            return {"CANCELLED"}
+
+
+def told(error: Exception) -> str:
+    """What is said of an error, in a line; of one that nobody has foreseen, its kind and place for whoever mends it."""
+    if isinstance(error, NanosynthError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:  # the disk, the network
+        return f"{error.filename}: {error.strerror}."
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = " ".join(f"{type(error).__name__} {error}".split())
+    return f"An unforeseen error: {what} ({Path(place.filename).name}, line {place.lineno}). Please report it."
 
 
 def browse(operator, context) -> set[str]:
@@ -43,6 +51,25 @@ def browse(operator, context) -> set[str]:
         operator.filepath = bpy.path.abspath("//")
     context.window_manager.fileselect_add(operator)
     return {"RUNNING_MODAL"}
+
+
+def warned_of_existing():
+    """The property `check_existing`, by which Blender's file browser warns of a file that exists already."""
+    return bpy.props.BoolProperty(name="Check Existing", description="Warn of a file that exists already", default=True, options={"HIDDEN"})
+
+
+class Hint:
+    """A text in the status bar of the workspace that is looked at now, until it is cleared, whichever is looked at then."""
+
+    def __init__(self, context, text: str):
+        self.workspace = context.workspace.name
+        context.workspace.status_text_set(text)
+
+    def clear(self, context):
+        workspace = bpy.data.workspaces.get(self.workspace)
+        if workspace is not None:
+            with context.temp_override(workspace=workspace):  # Blender asks the context which one is meant
+                workspace.status_text_set(None)
 
 
 class Needy(Action):
@@ -97,9 +124,13 @@ class Gradual(Action):
 
     def modal(self, context, event):
         if event.type == "TIMER":
-            answer = self.attempt(self.go_on, context)
+            answer = {"CANCELLED"}
+            try:
+                answer = self.attempt(self.go_on, context)
+            finally:
+                if answer != {"RUNNING_MODAL"}:
+                    self.cancel(context)
             if answer != {"RUNNING_MODAL"}:
-                self.cancel(context)
                 return answer
         return {"RUNNING_MODAL"} if self.alone and event.type != "TIMER" else {"PASS_THROUGH"}
 
@@ -117,10 +148,12 @@ class Gradual(Action):
         """It has ended, or Blender ends it because another file is opened; or the user has left what was asked before it began."""
         if self.work is None:
             return
-        self.work.close()
-        context.window_manager.event_timer_remove(self.timer)
-        if self.alone:
-            context.window.cursor_modal_restore()
+        try:
+            self.work.close()
+        finally:
+            context.window_manager.event_timer_remove(self.timer)
+            if self.alone:
+                context.window.cursor_modal_restore()
 
 
 def aside(function, *arguments) -> Future:

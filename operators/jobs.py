@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 import bpy
@@ -22,7 +23,7 @@ from ..errors import NanosynthError
 from ..jobs.detached import Detached, job_folder
 from ..jobs.process import Child, host_command
 from . import state
-from .base import Action
+from .base import Action, told
 
 TICK_S = 0.2
 IDLE_S = 2.0
@@ -197,8 +198,8 @@ class Followed(Job):
     def cancel(self):
         """Ask the job to end. Returns at once."""
         if self.state == "running" and not self.cancelling:
-            self.cancelling, self.text, self.asked = True, "cancelling", time.monotonic()
             self.follow.cancel()
+            self.cancelling, self.text, self.asked = True, "cancelling", time.monotonic()  # only what could be asked for
 
 
 NEWS: dict = {}
@@ -302,25 +303,32 @@ def tick():
     """The timer: take in messages, redraw on change; without a job look for detached ones."""
     changed = False
     for job in list(RUNNING.values()):
-        if job.state != "running":
-            continue
-        role, news = NEWS.get(job.kind, ("", None))
-        before = job.artifacts.get(role)
-        changed |= job.listen()
-        try:
-            if news and job.artifacts.get(role) != before:
-                news(job)
-            if job.state == "done" and job.then:
-                job.then()
-        except NanosynthError as error:
-            job.error = str(error)
-    try:
-        changed |= attach(bpy.context)
-    except NanosynthError:  # a damaged file in a job's folder
-        pass
+        if job.state == "running":
+            changed |= take_in(job)
+    for kind in KINDS:
+        with suppress(Exception):  # a damaged file in a job's folder: *Follow Work* tells of it
+            changed |= attach(bpy.context, [kind])
     if changed:
         redraw()
     return TICK_S if any(job.state == "running" for job in RUNNING.values()) else IDLE_S
+
+
+def take_in(job: Job) -> bool:
+    """Take in what a job says, and act on it; True if anything has changed.
+
+    Whatever goes wrong is that job's error: raised, it would end the timer for all of them.
+    """
+    role, news = NEWS.get(job.kind, ("", None))
+    changed, before, error_before = False, job.artifacts.get(role), job.error
+    try:
+        changed = job.listen()
+        if news and job.artifacts.get(role) != before:
+            news(job)
+        if job.state == "done" and job.then:
+            job.then()
+    except Exception as error:
+        job.error = job.text = told(error)  # its text too: that is shown while it runs
+    return changed or job.error != error_before
 
 
 def attach(context, kinds=tuple(KINDS)) -> bool:
@@ -384,7 +392,7 @@ def _kind():
     return bpy.props.EnumProperty(name="Kind", description="Which work", items=[(kind, name, "") for kind, (name, _) in KINDS.items()])
 
 
-class CancelJob(bpy.types.Operator):
+class CancelJob(Action):
     bl_idname = "nanosynth.cancel_job"
     bl_label = "Cancel Work"
     bl_description = "End this work; what is finished is kept, and it can go on later"
@@ -398,7 +406,7 @@ class CancelJob(bpy.types.Operator):
             return False
         return True
 
-    def execute(self, context):
+    def act(self, context):
         if not running(self.kind):
             self.report({"INFO"}, "It has ended already.")
             return {"CANCELLED"}
@@ -406,7 +414,6 @@ class CancelJob(bpy.types.Operator):
         if bpy.app.background:
             RUNNING[self.kind].wait()
         redraw()
-        return {"FINISHED"}
 
 
 class FollowJob(Action):

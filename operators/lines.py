@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import NanosynthError
 from ..learn.profiles import checked_length
 from . import jobs, pictures, preview, state
-from .base import Action
+from .base import Action, Hint
 
 TARGETS = {"scale": (1.0, 0.85, 0.1, 1.0), "reference": (0.95, 0.5, 0.15, 1.0), "preview": (0.2, 0.6, 1.0, 1.0)}
 """What lines are for, and the colour of each."""
@@ -184,13 +184,14 @@ class DrawLine(Action):
         self.region = next(region for region in self.area.regions if region.type == "WINDOW")
         self.image, self.first, self.pressed = image, None, None
         context.window.cursor_modal_set("CROSSHAIR")
-        context.workspace.status_text_set("Draw from one end of the line to the other in the image editor, Esc: leave it")
+        self.hint = Hint(context, "Draw from one end of the line to the other in the image editor, Esc: leave it")
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
     def modal(self, context, event):
         if event.type in {"ESC", "RIGHTMOUSE"}:
-            return self.leave(context, {"CANCELLED"})
+            self.cancel(context)
+            return {"CANCELLED"}
         inside = 0 <= event.mouse_x - self.region.x < self.region.width and 0 <= event.mouse_y - self.region.y < self.region.height
         if event.type == "MOUSEMOVE" and self.first:
             self.at_work[self.target] = [*self.first, *self.place(event)]
@@ -213,15 +214,15 @@ class DrawLine(Action):
         x, y = self.region.view2d.region_to_view(event.mouse_x - self.region.x, event.mouse_y - self.region.y)
         return min(max(x, 0.0), 1.0), min(max(1 - y, 0.0), 1.0)
 
-    def leave(self, context, answer):
+    def cancel(self, context):
+        """It has ended, or Blender ends it because another file is opened."""
         self.at_work.pop(self.target, None)
         context.window.cursor_modal_restore()
-        context.workspace.status_text_set(None)
+        self.hint.clear(context)
         jobs.redraw()
-        return answer
 
     def finish(self, context, line):
-        self.leave(context, None)
+        self.cancel(context)
         self.start, self.end = in_pixels(line, self.image)
         answer = self.execute(context)
         if self.target == "scale" and answer == {"FINISHED"}:

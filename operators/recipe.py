@@ -14,7 +14,7 @@ from ..fields import specs, to_toml
 from ..files import write_text
 from ..synth.recipe import Recipe, Template, read_recipe
 from . import state, templates
-from .base import RELATIVE, Action, browse
+from .base import RELATIVE, Action, browse, warned_of_existing
 
 NAMES = [(name, name, f"The preset {name}") for name in state.PRESET_NAMES]
 
@@ -70,6 +70,7 @@ class SaveRecipe(Action):
 
     filepath: bpy.props.StringProperty(name="File", description="Recipe file", subtype="FILE_PATH", options=RELATIVE)
     filter_glob: bpy.props.StringProperty(default="*.toml", options={"HIDDEN"})
+    check_existing: warned_of_existing()
 
     def invoke(self, context, event):
         scene = state.home(context)

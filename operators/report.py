@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from . import jobs, results, state
-from .base import RELATIVE, Action
+from .base import RELATIVE, Action, warned_of_existing
 
 
 class WriteReport(Action):
@@ -20,6 +20,7 @@ class WriteReport(Action):
 
     filepath: bpy.props.StringProperty(name="Report", description="File ending in .html or .pdf", subtype="FILE_PATH", options=RELATIVE)
     filter_glob: bpy.props.StringProperty(default="*.html;*.pdf", options={"HIDDEN"})
+    check_existing: warned_of_existing()
 
     @classmethod
     def poll(cls, context):

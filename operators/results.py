@@ -17,7 +17,7 @@ from ..learn.model import MODELS
 from ..learn.segmentation import SegmentationOptions
 from ..learn.tuning import settings_of
 from . import jobs, painter, pictures, state
-from .base import RELATIVE, Action, Work
+from .base import RELATIVE, Action, Hint, Work
 from .references import drawn_scales, scale_flags
 
 
@@ -310,15 +310,13 @@ class ClickParticles(Action):
             return {"CANCELLED"}
         Clicking.now = True
         context.window_manager.modal_handler_add(self)
-        context.workspace.status_text_set("Click a particle in the image editor. Esc or the right button ends it.")
+        self.hint = Hint(context, "Click a particle in the image editor. Esc or the right button ends it.")
         jobs.redraw()
         return {"RUNNING_MODAL"}
 
     def modal(self, context, event):
         if not Clicking.now or event.type in {"ESC", "RIGHTMOUSE"}:
-            Clicking.now = False
-            context.workspace.status_text_set(None)
-            jobs.redraw()
+            self.cancel(context)
             return {"FINISHED"}
         if event.type == "LEFTMOUSE" and event.value == "PRESS":
             place = pixel_under(context, event)
@@ -329,6 +327,12 @@ class ClickParticles(Action):
                     self.report({"ERROR"}, str(error).strip().removeprefix("Error: "))
                 return {"RUNNING_MODAL"}
         return {"PASS_THROUGH"}
+
+    def cancel(self, context):
+        """It has ended, or Blender ends it because another file is opened."""
+        Clicking.now = False
+        self.hint.clear(context)
+        jobs.redraw()
 
 
 class Clicking:

@@ -290,3 +290,50 @@ def test_following_reads_what_was_said_before(project):
     append_line(folder / "events.jsonl", {"kind": "done"})
     (folder / "heartbeat").unlink()
     assert job.listen() and job.state == "done" and not folder.exists()
+
+
+def test_a_job_that_cannot_be_heard_leaves_the_others_their_timer(project):
+    """Blender drops a timer's function that raises."""
+    folders = {kind: job_folder(project / "nanosynth" / name) for kind, name in (("generate", "dataset"), ("train", "run"))}
+    for kind, folder in folders.items():
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(json.dumps({"kind": kind}))
+        (folder / "heartbeat").touch()
+    assert jobs.tick() == jobs.TICK_S and set(jobs.RUNNING) == set(folders)
+    (folders["generate"] / "events.jsonl").write_text('{"kind": "progress"}\n')  # less than such a message says
+    (folders["train"] / "events.jsonl").write_bytes(b'garbage\n[1]\n\0\0{"kin\n\xff\n{"kind": "started", "task": "train"}\n')
+    assert jobs.tick() == jobs.TICK_S
+    deaf, heard = jobs.RUNNING["generate"], jobs.RUNNING["train"]
+    assert "KeyError" in deaf.error and deaf.text == deaf.error and deaf.state == "running"
+    assert (heard.text, heard.error) == ("begun", "")
+    append_line(folders["generate"] / "events.jsonl", {"kind": "done"})
+    (folders["generate"] / "heartbeat").unlink()
+    jobs.tick()
+    assert deaf.state == "done" and "KeyError" in deaf.error
+
+
+def test_a_damaged_job_does_not_hide_the_next(project):
+    for name, facts in (("dataset", "["), ("run", '{"kind": "train"}')):
+        folder = job_folder(project / "nanosynth" / name)
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(facts)
+        (folder / "heartbeat").touch()
+    assert jobs.tick() == jobs.TICK_S and set(jobs.RUNNING) == {"train"}
+    with pytest.raises(RuntimeError, match="not valid JSON"):
+        bpy.ops.nanosynth.follow_job(kind="generate")
+
+
+@pytest.mark.operator("cancel_job")
+def test_work_that_cannot_be_cancelled_is_told_and_can_be_again(project):
+    folder = job_folder(project / "nanosynth" / "run")
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"kind": "train"}))
+    (folder / "heartbeat").touch()
+    assert jobs.attach(bpy.context)
+    folder.rename(folder.with_suffix(".away"))
+    with pytest.raises(RuntimeError, match="run.job: no such file or folder") as refused:
+        bpy.ops.nanosynth.cancel_job(kind="train")
+    assert "Traceback" not in str(refused.value) and not jobs.RUNNING["train"].cancelling
+    folder.with_suffix(".away").rename(folder)
+    jobs.RUNNING["train"].cancel()
+    assert jobs.RUNNING["train"].cancelling and (folder / "cancel").exists()

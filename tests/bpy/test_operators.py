@@ -14,6 +14,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+import tifffile
 
 from nanosynth.fields import to_dict, to_toml
 from nanosynth.files import append_line, write_json, write_text
@@ -23,7 +24,7 @@ from nanosynth.learn.painting import Painter
 from nanosynth.learn.run import Run
 from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
-from nanosynth.operators import base, jobs, painter, pictures, preview, results, state
+from nanosynth.operators import base, jobs, lines, painter, pictures, preview, results, state
 from nanosynth.synth.previewer import small
 from nanosynth.synth.recipe import read_recipe
 from nanosynth.synth.render import make_pair
@@ -140,6 +141,16 @@ def test_references_bring_their_scale_and_lie_in_the_scene(ops, file):
         ops.load_references(filepath=str(file / "b.png"))
 
 
+def test_a_damaged_file_among_others_does_not_keep_them_out(ops, file):
+    write_grey(file / "a.tif", np.zeros((60, 80), np.uint8))
+    with tifffile.TiffFile(file / "a.tif", mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(0)
+    for name in ("b.png", "c.png"):
+        write_grey(file / name, np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    assert ops.load_references(directory=str(file)) == {"FINISHED"}
+    assert [reference.name for reference in home().nanosynth.references] == ["b.png", "c.png"]
+
+
 def test_steps_are_made_for_a_moment_and_wait_for_what_is_done_aside():
     gate, done = threading.Event(), []
 
@@ -163,6 +174,63 @@ def test_steps_are_made_for_a_moment_and_wait_for_what_is_done_aside():
     gate.set()
     assert at_work.awaited.result(timeout=10)
     assert base.Gradual.go_on(at_work, None) == {"FINISHED"} and done[-1] is True
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by\nnothing"), OSError("no file's"), KeyboardInterrupt()])
+def test_steps_that_fail_leave_neither_timer_nor_cursor(error):
+    """As by the window, which is not here."""
+
+    def steps():
+        yield
+        raise error
+
+    class AtWork(types.SimpleNamespace):
+        alone, attempt, go_on, modal, cancel = True, base.Action.attempt, base.Gradual.go_on, base.Gradual.modal, base.Gradual.cancel
+
+    left, reported = [], []
+    context = types.SimpleNamespace(
+        window_manager=types.SimpleNamespace(event_timer_remove=left.append),
+        window=types.SimpleNamespace(cursor_modal_restore=lambda: left.append("cursor")),
+    )
+    at_work = AtWork(work=steps(), awaited=None, timer="timer", report=lambda kind, text: reported.append((kind, text)))
+    event = types.SimpleNamespace(type="TIMER")
+    if isinstance(error, Exception):
+        assert at_work.modal(context, event) == {"CANCELLED"}
+        ((kind, text),) = reported
+        assert kind == {"ERROR"} and f"{type(error).__name__} {' '.join(str(error).split())} (test_operators.py, line " in text
+        assert "\n" not in text
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            at_work.modal(context, event)
+    assert left == ["timer", "cursor"]
+
+
+@pytest.mark.parametrize("kind", [lines.DrawLine, results.ClickParticles])
+@pytest.mark.parametrize("by", ["user", "blender"])
+def test_what_waits_for_the_mouse_cleans_up_whoever_ends_it(monkeypatch, kind, by):
+    """As in a window, which is not here; another workspace is looked at than at the beginning."""
+    texts = {}
+    monkeypatch.setattr(bpy.types.WorkSpace, "status_text_set", lambda _, text: texts.update({bpy.context.workspace.name: text}))
+    monkeypatch.setitem(lines.DrawLine.at_work, "scale", [0.0, 0.0, 1.0, 1.0])
+    monkeypatch.setattr(results.Clicking, "now", True)
+    waits = types.SimpleNamespace(target="scale", at_work=lines.DrawLine.at_work, hint=base.Hint(bpy.context, "Click"))
+    waits.cancel = types.MethodType(kind.cancel, waits)
+    assert texts == {"Layout": "Click"}
+    with bpy.context.temp_override(workspace=bpy.data.workspaces["Scripting"]):
+        if by == "user":
+            assert kind.modal(waits, bpy.context, types.SimpleNamespace(type="ESC")) in ({"CANCELLED"}, {"FINISHED"})
+        else:
+            waits.cancel(bpy.context)
+    assert texts == {"Layout": None}
+    assert "scale" not in lines.DrawLine.at_work if kind is lines.DrawLine else not results.Clicking.now
+
+
+@pytest.mark.parametrize("name", ["save_recipe", "write_report"])
+def test_the_file_browser_warns_of_a_file_that_exists(ops, name):
+    """By the property that Blender's browser looks for; what a script writes is written."""
+    properties = getattr(ops, name).get_rna_type().properties
+    assert properties["check_existing"].default and properties["check_existing"].is_hidden
+    assert properties["filepath"].subtype == "FILE_PATH"
 
 
 def test_the_preview_is_the_pair_in_few_pixels(ops, tiny):

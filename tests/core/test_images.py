@@ -102,6 +102,13 @@ def damaged_tiff(tmp_path, picture):
     return tmp_path / "a.tif"
 
 
+def no_rows(tmp_path, picture):
+    tifffile.imwrite(tmp_path / "a.tif", picture)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(0)
+    return tmp_path / "a.tif"
+
+
 def nonsense(tmp_path, picture):
     (tmp_path / "a.png").write_bytes(b"this is no picture")
     return tmp_path / "a.png"
@@ -163,7 +170,7 @@ def text_like_tiff(tmp_path, picture):
     [
         (damaged_png, "damaged"), (damaged_tiff, "damaged"), (nonsense, "not an image"), (empty, "empty"), (constant, "same value"),
         (tiny, "31 x 60 px is too small"), (huge, "too large"), (long, "too large"), (not_finite, "no numbers"), (volume, "volume"),
-        (complex_numbers, "complex"), (text_like_tiff, "holds no picture"),
+        (complex_numbers, "complex"), (text_like_tiff, "holds no picture"), (no_rows, "holds no pixels"),
     ],
 )  # fmt: skip
 def test_bad_files_are_named_with_a_remedy(tmp_path, picture, make, message):
@@ -172,6 +179,12 @@ def test_bad_files_are_named_with_a_remedy(tmp_path, picture, make, message):
         images.read_micrograph(path)
     assert str(path) in error.value.message and message in error.value.message and error.value.remedy
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("read", [images.read_labels, images.read_probability, images.read_mask, images.read_scale])
+def test_whatever_is_read_holds_pixels(tmp_path, picture, read):
+    with pytest.raises(NanosynthError, match="holds no pixels"):
+        read(no_rows(tmp_path, picture))
 
 
 def test_a_damaged_tiff_says_so_once(tmp_path, capfd):

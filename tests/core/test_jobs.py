@@ -401,6 +401,13 @@ def test_a_detached_job_is_followed_attached_to_and_cancelled(tmp_path):
     assert [m["kind"] for m in later.messages()] == ["done"]
 
 
+def test_lines_that_hold_no_message_are_passed_over(tmp_path):
+    lines = b'{"kind": "started"}\ngarbage\n\0\0{"kin\n\xff\n\n[1]\n3\n{"name": 1}\n{"kind": "done"}\n{"kind"'
+    (tmp_path / "events.jsonl").write_bytes(lines)
+    job = Detached(tmp_path)
+    assert [message["kind"] for message in job.messages()] == ["started", "done"] and job.messages() == []
+
+
 def test_generate_works_in_a_thread(recipe, out, reference):
     """Signal handlers belong to the main thread; elsewhere there are none."""
     thread = threading.Thread(target=make, args=(recipe, out))
