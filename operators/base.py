@@ -197,7 +197,8 @@ class Work(Action):
         from . import state
 
         self.wait = bpy.app.background
-        self.detached = getattr(state.home(context).nanosynth, f"{self.kind}_detached")
+        if not self.properties.is_property_set("detached"):
+            self.detached = getattr(state.home(context).nanosynth, f"{self.kind}_detached")
         return self.execute(context)
 
 

@@ -389,7 +389,18 @@ def end_all():
 
 
 def _kind():
-    return bpy.props.EnumProperty(name="Kind", description="Which work", items=[(kind, name, "") for kind, (name, _) in KINDS.items()])
+    return bpy.props.EnumProperty(
+        name="Kind", description="Which work", items=[(kind, name, "") for kind, (name, _) in KINDS.items()], options={"SKIP_SAVE"}
+    )
+
+
+def ask_which(operator, context, kinds):
+    """Have an operator act on the only kind of work that comes into question, where its button or the script has named none; else ask."""
+    if not operator.properties.is_property_set("kind") and kinds:
+        operator.kind = kinds[0]
+        if len(kinds) > 1:
+            return context.window_manager.invoke_props_dialog(operator)
+    return operator.execute(context)
 
 
 class CancelJob(Action):
@@ -405,6 +416,9 @@ class CancelJob(Action):
             cls.poll_message_set("Nothing is at work")
             return False
         return True
+
+    def invoke(self, context, event):
+        return ask_which(self, context, [kind for kind in KINDS if running(kind)])
 
     def act(self, context):
         if not running(self.kind):
@@ -425,6 +439,9 @@ class FollowJob(Action):
 
     kind: _kind()
 
+    def invoke(self, context, event):
+        return ask_which(self, context, [kind for kind in KINDS if not running(kind)])
+
     def act(self, context):
         if not running(self.kind) and not attach(context, [self.kind]):
             raise NanosynthError(f"{KINDS[self.kind][0]}: no detached work is known in this project.", "Start it in its panel.")
@@ -439,6 +456,9 @@ class ForgetJob(bpy.types.Operator):
     bl_description = "Take the message about ended work away"
 
     kind: _kind()
+
+    def invoke(self, context, event):
+        return ask_which(self, context, [kind for kind in RUNNING if not running(kind)])
 
     def execute(self, context):
         if not running(self.kind):
