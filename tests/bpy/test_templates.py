@@ -6,13 +6,14 @@ import bpy
 import numpy as np
 import pytest
 
+from nanosynth.errors import NanosynthError
 from nanosynth.fields import to_dict
 from nanosynth.files import write_text
 from nanosynth.learn.images import write_grey
 from nanosynth.learn.profiles import profile_picture, sample_line
 from nanosynth.operators import pictures, preview, profiles, state, templates
-from nanosynth.synth.recipe import read_recipe
-from nanosynth.synth.templates import load_shapes
+from nanosynth.synth.recipe import Template, read_recipe
+from nanosynth.synth.templates import load_shapes, read_mesh
 
 pytestmark = pytest.mark.usefixtures("file")
 
@@ -66,6 +67,45 @@ def test_two_objects_of_like_names_keep_files_of_their_own(ops, file):
         bpy.context.active_object.name = "a/b" if len(bpy.data.objects) == 1 else "a?b"
         assert ops.mark_template() == {"FINISHED"}
     assert [t.mesh for t in home().nanosynth_recipe.templates] == ["//nanosynth/templates/a_b.blend", "//nanosynth/templates/a_b 2.blend"]
+
+
+def content():
+    """How many of each kind of data the file holds, and their names."""
+    kinds = [kind.identifier for kind in bpy.data.bl_rna.properties if kind.type == "COLLECTION"]
+    return {kind: sorted(item.name_full for item in getattr(bpy.data, kind)) for kind in kinds}
+
+
+def test_reading_a_mesh_leaves_nothing_behind(file):
+    bpy.ops.mesh.primitive_cube_add()
+    grain = bpy.context.active_object
+    gold = bpy.data.materials.new("gold")
+    gold.use_nodes = True
+    gold.node_tree.nodes.new("ShaderNodeTexImage").image = bpy.data.images.new("scratches", 4, 4)
+    gold.node_tree.nodes.new("ShaderNodeGroup").node_tree = bpy.data.node_groups.new("alloy", "ShaderNodeTree")
+    grain.data.materials.append(gold)
+    bpy.ops.mesh.primitive_uv_sphere_add(radius=0.5, location=(1, 1, 1))
+    cut = grain.modifiers.new("cut", "BOOLEAN")
+    cut.object = bpy.context.active_object
+    bumps = grain.modifiers.new("bumps", "DISPLACE")
+    bumps.texture, bumps.strength = bpy.data.textures.new("bumps", "CLOUDS"), 0.01
+    grain.parent = bpy.data.objects.new("holder", None)
+    grain.shape_key_add(name="Basis")
+    grain.keyframe_insert("location")
+    path = file / "grain.blend"
+    bpy.data.libraries.write(str(path), {grain})
+    before, template = content(), Template(name="grain", shape="mesh", mesh=str(path), object=grain.name)
+    first = read_mesh(template)
+    assert content() == before and len(first.vertices) > 8  # the modifiers' objects were there while it was read
+    np.testing.assert_array_equal(read_mesh(template).vertices, first.vertices)
+    assert content() == before
+    template.object = ""
+    with pytest.raises(NanosynthError, match="holds several meshes"):
+        read_mesh(template)
+    assert content() == before
+    bpy.ops.wm.obj_export(filepath=str(file / "grain.obj"))  # two objects, with materials
+    before = content()
+    read_mesh(Template(name="grain", shape="mesh", mesh=str(file / "grain.obj")))
+    assert content() == before
 
 
 def test_a_file_that_was_never_saved_says_so(ops):
