@@ -24,7 +24,7 @@ from ..synth.recipe import NM_PER_UNIT, Template
 from ..synth.shapes import Shape, icosphere
 from ..synth.templates import build_mesh, read_mesh, shape_of
 from . import state
-from .base import RELATIVE, Action, Needy, browse
+from .base import RELATIVE, TICK_S, Action, Needy, browse
 
 BUILT_IN = tuple(choice for name, _, spec in specs(Template) if name == "shape" for choice in spec.choices if choice != "mesh")
 MARK = "nanosynth_template"
@@ -292,9 +292,15 @@ def freshen(scene):
         If a mesh encloses no volume any more.
     """
     for template in scene.nanosynth_recipe.templates:
-        item = object_of(template) if template.shape == "mesh" else None
-        if item is None:
-            continue
+        _freshen(template)
+
+
+def _freshen(template):
+    item = object_of(template) if template.shape == "mesh" else None
+    if item is None:
+        return
+    Freshening.now = True
+    try:
         if item.mode == "EDIT":
             item.update_from_editmode()
         plain = properties.from_properties(Template, template)
@@ -307,6 +313,15 @@ def freshen(scene):
         if not same or template.object != item.name:
             _write(item, template.mesh)
             template.object = item.name
+    finally:
+        Freshening.now = False
+
+
+class Freshening:
+    """While `now` is true, what changes in the file is `freshen`'s own doing. `due`: the marks of objects that were changed."""
+
+    now = False
+    due: set[str] = set()
 
 
 def _alike(one: Shape, other: Shape) -> bool:
@@ -344,24 +359,35 @@ def volume_diameter_nm(item: bpy.types.Object) -> float:
 @bpy.app.handlers.persistent
 def _updated(scene, depsgraph):
     """The form of a marked object may have changed: its file is written when the changes rest."""
-    if bpy.app.background or not any(t.shape == "mesh" for t in (scene.nanosynth_home or scene).nanosynth_recipe.templates):
+    home = scene.nanosynth_home or scene
+    if Freshening.now or bpy.app.background or not any(t.shape == "mesh" for t in home.nanosynth_recipe.templates):
         return
-    if any(isinstance(update.id, bpy.types.Object) and update.id.get(MARK) for update in depsgraph.updates):
+    # Where anything comes into the file or goes, every object is among the updates, most of them unchanged.
+    changed = [update.id for update in depsgraph.updates if update.is_updated_geometry or update.is_updated_transform]
+    marks = {item[MARK] for item in changed if isinstance(item, bpy.types.Object) and item.get(MARK)}
+    if marks:
+        Freshening.due |= marks
         if bpy.app.timers.is_registered(_rest):
             bpy.app.timers.unregister(_rest)
         bpy.app.timers.register(_rest, first_interval=SETTLED_S)
 
 
 def _rest():
+    """One mesh at a time, so that the window does not wait for all."""
     from .preview import scene_in_view
 
     if bpy.context.mode.startswith("EDIT"):
         return SETTLED_S
+    template = next((t for t in scene_in_view().nanosynth_recipe.templates if t.mesh in Freshening.due), None)
+    if template is None:
+        Freshening.due.clear()
+        return None
+    Freshening.due.discard(template.mesh)
     try:
-        freshen(scene_in_view())
+        _freshen(template)
     except NanosynthError:  # said again, and aloud, when the recipe is used
         pass
-    return None
+    return TICK_S
 
 
 @bpy.app.handlers.persistent

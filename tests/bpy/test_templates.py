@@ -1,6 +1,8 @@
 """Templates as objects of the file, the recipe's reset, scale bars, lines and profiles."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -67,6 +69,42 @@ def test_two_objects_of_like_names_keep_files_of_their_own(ops, file):
         bpy.context.active_object.name = "a/b" if len(bpy.data.objects) == 1 else "a?b"
         assert ops.mark_template() == {"FINISHED"}
     assert [t.mesh for t in home().nanosynth_recipe.templates] == ["//nanosynth/templates/a_b.blend", "//nanosynth/templates/a_b 2.blend"]
+
+
+def test_a_template_that_rests_is_looked_at_once(ops, file, monkeypatch):
+    ops.add_template(shape="cube", as_object=True)
+    item, path = bpy.context.active_object, file / "nanosynth" / "templates" / "cube.blend"
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=80, ring_count=60)
+    ops.mark_template()
+    other = bpy.data.scenes.new("other")  # as in a second window
+    other.collection.objects.link(item)
+    other.nanosynth_home = home()
+    looked = []
+    monkeypatch.setattr(templates, "read_mesh", lambda template: looked.append(template.name) or read_mesh(template))
+    app = SimpleNamespace(background=False, timers=bpy.app.timers)
+    monkeypatch.setattr(templates, "bpy", SimpleNamespace(**{**vars(bpy), "app": app}))  # as in a window
+
+    def waiting():
+        bpy.context.view_layer.update()
+        other.view_layers[0].update()
+        return bpy.app.timers.is_registered(templates._rest)
+
+    waiting()
+    templates.stop()
+    for changes in (False, True):
+        stamp = path.stat().st_mtime_ns
+        item.location.x += 1
+        if changes:
+            item.data.vertices[0].co *= 2
+            item.data.update()
+        assert waiting()
+        bpy.app.timers.unregister(templates._rest)
+        began = time.monotonic()
+        while templates._rest() is not None:
+            assert not waiting() and time.monotonic() - began < 2
+        assert looked == ["cube"] and not waiting()
+        assert (path.stat().st_mtime_ns != stamp) == changes
+        looked.clear()
 
 
 def content():
