@@ -54,6 +54,10 @@ def _image_changed(self, context):
 
 
 def _folder_changed(self, context):
+    from . import results
+
+    if results.Quiet.now:  # the same folder, named otherwise
+        return
     self.exported = self.reported = ""  # of other results
 
 
@@ -276,14 +280,24 @@ def absolute(path: str, what: str = "path") -> Path:
     return Path(os.path.normpath(bpy.path.abspath(path)))
 
 
-def relative(path) -> str:
-    """A path as it is kept in the .blend: relative to it where that is possible."""
-    if not bpy.data.filepath:
+def relative(path, folder=None) -> str:
+    """A path as it is kept in the .blend: relative to it, or to the folder that it will lie in, where that is possible."""
+    if not (folder or bpy.data.filepath):
         return str(path)
     try:
-        return bpy.path.relpath(str(path)).replace("\\", "/")
+        return bpy.path.relpath(str(path), start=folder and str(folder)).replace("\\", "/")
     except ValueError:  # another drive
         return str(path)
+
+
+def paths(group):
+    """The paths that a property group and what it lists keep, as pairs of their owner and its property."""
+    for kept in group.bl_rna.properties:
+        if kept.type == "STRING" and kept.subtype in {"FILE_PATH", "DIR_PATH"}:
+            yield group, kept
+        elif kept.type == "COLLECTION":
+            for item in getattr(group, kept.identifier):
+                yield from paths(item)
 
 
 def place(scene, name: str) -> Path | None:

@@ -9,6 +9,7 @@ object that names this file, so that both may be renamed or moved.
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ..synth import forms
 from ..synth.recipe import NM_PER_UNIT, Template
 from ..synth.shapes import Shape, icosphere
 from ..synth.templates import build_mesh, read_mesh, shape_of
-from . import state
+from . import results, state
 from .base import RELATIVE, TICK_S, Action, Needy, browse
 
 BUILT_IN = tuple(choice for name, _, spec in specs(Template) if name == "shape" for choice in spec.choices if choice != "mesh")
@@ -391,29 +392,55 @@ def _rest():
 
 
 @bpy.app.handlers.persistent
-def _saving(*_):
-    Saved.before = bpy.data.filepath
+def _saving(file="", *_):
+    """Before it is saved, in a folder for the first time: what the file keeps has to be right from there."""
     _freshen_all()
+    before, folder = _folder(bpy.data.filepath), _folder(file)
+    Saved.before, Saved.paths = before, []
+    if folder is None or folder == before:
+        return
+    marks = {item.get(MARK) for item in bpy.data.objects}  # the files of those are written where the .blend is
+    kept = []
+    for scene in bpy.data.scenes:
+        kept += [(owner, path.identifier, bool(path.default)) for owner, path in state.paths(scene.nanosynth)]
+        kept += [(template, "mesh", False) for template in scene.nanosynth_recipe.templates if template.mesh not in marks]
+    Saved.paths = [(owner, name, getattr(owner, name)) for owner, name, _ in kept]
+    _put_paths([(owner, name, _from(folder, getattr(owner, name), before, follows)) for owner, name, follows in kept])
+
+
+def _from(folder, path, before, follows) -> str:
+    """A path that is kept relative to the folder `before`, as it is to be kept in another one.
+
+    What was chosen stays the same file, unless it lies in the new folder as well. What the project makes for itself
+    (`follows`) is made anew in each folder, unless it was put somewhere else.
+    """
+    if before is None:
+        return state.relative(path, folder) if Path(path).is_absolute() and not path.startswith("//") else path
+    if not path.startswith("//") or follows and not path.startswith("//.."):
+        return path
+    new, old = (Path(os.path.normpath(bpy.path.abspath(path, start=str(start)))) for start in (folder, before))
+    return state.relative(old, folder) if old.exists() and not new.exists() else path
+
+
+def _put_paths(paths):
+    with results.quiet():  # the same files, named otherwise
+        for owner, name, path in paths:
+            if getattr(owner, name) != path:
+                setattr(owner, name, path)
+
+
+def _folder(file: str) -> Path | None:
+    return Path(file).parent if file else None
 
 
 @bpy.app.handlers.persistent
 def _saved(*_):
-    """Saved in another folder: the meshes are written there too, and other files are found where they are."""
-    before, folder = Saved.before, Path(bpy.data.filepath).parent
-    if not before or not bpy.data.filepath or Path(before).parent == folder:
-        return
-    for scene in bpy.data.scenes:
-        window, marks = scene.nanosynth, {item.get(MARK) for item in bpy.data.objects}
-        owners = [(reference, "path") for reference in window.references]
-        owners += [(template, "mesh") for template in scene.nanosynth_recipe.templates if template.mesh not in marks]
-        owners += [(window, name) for name in ("recipe_file", "training_file", "model")]
-        for owner, name in owners:
-            kept = getattr(owner, name)
-            if kept.startswith("//") and not Path(bpy.path.abspath(kept)).exists():
-                there = Path(bpy.path.abspath(kept, start=str(Path(before).parent)))
-                if there.exists():
-                    setattr(owner, name, state.relative(there.resolve()))
-    _freshen_all()
+    """The meshes are written beside the file; after a copy was saved, or nothing, the paths are again as they were."""
+    if _folder(bpy.data.filepath) == Saved.before:
+        _put_paths(Saved.paths)
+    else:
+        _freshen_all()
+    Saved.paths = []
 
 
 def _freshen_all():
@@ -425,9 +452,10 @@ def _freshen_all():
 
 
 class Saved:
-    """Where the file lay before it was saved."""
+    """While the file is saved: the folder it lay in before, and (owner, name, path) of the paths as they were kept there."""
 
-    before = ""
+    before: Path | None = None
+    paths: list[tuple] = []
 
 
 def stop():
@@ -435,5 +463,5 @@ def stop():
         bpy.app.timers.unregister(_rest)
 
 
-HANDLERS = (("depsgraph_update_post", _updated), ("save_pre", _saving), ("save_post", _saved))
+HANDLERS = (("depsgraph_update_post", _updated), ("save_pre", _saving), ("save_post", _saved), ("save_post_fail", _saved))
 OPERATORS = (AddTemplate, EditTemplate, MarkTemplate, RemoveTemplate, LoadSizes)

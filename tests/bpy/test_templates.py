@@ -191,6 +191,61 @@ def test_everything_is_there_elsewhere(ops, file):
     moved.rename(file)
 
 
+def paths_kept():
+    """What the window keeps of paths."""
+    window = home().nanosynth
+    return {kept.identifier: getattr(owner, kept.identifier) for owner, kept in state.paths(window)}
+
+
+def test_what_was_chosen_before_the_first_save_moves_with_the_project(ops, file):
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    folder = file / "project"
+    for name in ("labels", "nanosynth/mine"):
+        (folder / name).mkdir(parents=True)
+    write_grey(folder / "a.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    ops.load_references(filepath=str(folder / "a.png"))
+    window = home().nanosynth
+    window.annotations, window.result, window.model = str(folder / "labels"), str(folder / "nanosynth" / "mine"), "sio2"
+    window.exported = "3 files"
+    absolute = paths_kept()
+    bpy.ops.wm.save_as_mainfile(filepath=str(file / "copy.blend"), copy=True)
+    assert paths_kept() == absolute  # the open file lies nowhere yet
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "project.blend"))
+    assert window.exported == "3 files"  # the results are the same
+    moved = file / "moved"
+    folder.rename(moved)
+    bpy.ops.wm.open_mainfile(filepath=str(moved / "project.blend"))
+    relative = {"path": "//a.png", "annotations": "//labels", "result": "//nanosynth/mine", "dataset": "//nanosynth/dataset"}
+    assert {**absolute, **relative} == paths_kept()
+    assert Path(bpy.path.abspath(home().nanosynth.references[0].image.filepath)) == moved / "a.png"
+
+
+def test_saved_elsewhere_what_was_chosen_stays_the_same_file(ops, file):
+    write_grey(file / "a.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    write_text(file / "training.toml", "")
+    other, disk = file / "other" / "project", file.parent / f"{file.name} disk"
+    for folder in (file / "labels", file / "nanosynth" / "run", other, disk):
+        folder.mkdir(parents=True)
+    ops.load_references(filepath=str(file / "a.png"))
+    window = home().nanosynth
+    window.annotations, window.training_file, window.model = "//labels", "//training.toml", "sio2"
+    window.dataset = f"//../{disk.name}"
+    before = paths_kept()
+    bpy.ops.wm.save_as_mainfile(filepath=str(other / "copy.blend"), copy=True)
+    assert paths_kept() == before
+    with pytest.raises(RuntimeError):
+        bpy.ops.wm.save_as_mainfile(filepath=str(other / "none" / "project.blend"))
+    assert paths_kept() == before
+    bpy.ops.wm.save_as_mainfile(filepath=str(other / "project.blend"))
+    after = paths_kept()
+    there = {"path": "//../../a.png", "annotations": "//../../labels", "training_file": "//../../training.toml"}
+    there["dataset"] = f"//../../../{disk.name}"
+    assert after == {**before, **there}  # the run is another one; the data set that lies elsewhere is the same
+    for name in ("copy", "project"):
+        bpy.ops.wm.open_mainfile(filepath=str(other / f"{name}.blend"))
+        assert paths_kept() == after  # it is so in the file, not only in what was open
+
+
 def check(folder):
     reference = home().nanosynth.references[0]
     assert state.absolute(reference.path) == folder / "a.png" and reference.nm_per_px == pytest.approx(2.5)
