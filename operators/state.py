@@ -337,7 +337,8 @@ def put_recipe(scene, recipe: Recipe):
 # What is on disk, read again only when it has changed
 
 
-def _stamped(path: Path):
+def stamped(path: Path) -> tuple[str, int, int] | None:
+    """What is another once a file has changed; None where there is none."""
     try:
         stat = path.stat()
     except OSError:
@@ -379,13 +380,13 @@ def _tells(value, *names) -> bool:
 
 def made_pairs(folder: Path | None) -> int:
     """Finished pairs of a data set."""
-    stamp = folder and _stamped(folder / "manifest.jsonl")
+    stamp = folder and stamped(folder / "manifest.jsonl")
     return _count_lines(stamp) if stamp else 0
 
 
 def history(folder: Path | None) -> list[dict]:
     """The finished epochs of a run."""
-    stamp = folder and _stamped(folder / "history.jsonl")
+    stamp = folder and stamped(folder / "history.jsonl")
     return [line for line in _lines(stamp) if _tells(line, "epoch", "loss")] if stamp else []
 
 
@@ -400,28 +401,28 @@ def _toml(stamp):
 
 def trained(folder: Path | None) -> bool:
     """Whether a run has all the epochs that were asked for."""
-    stamp = folder and _stamped(folder / "settings.toml")
+    stamp = folder and stamped(folder / "settings.toml")
     lines = history(folder)
     return bool(lines and stamp) and lines[-1]["epoch"] >= _toml(stamp).get("epochs", 0)
 
 
 def selected(folder: Path | None) -> int | None:
     """The selected epoch of a run."""
-    stamp = folder and _stamped(folder / "selected.json")
+    stamp = folder and stamped(folder / "selected.json")
     chosen = _json(stamp) if stamp else None
     return chosen["epoch"] if _tells(chosen, "epoch") else None
 
 
 def favourites(folder: Path | None) -> list[int]:
     """The epochs of a run that were marked as favourites."""
-    stamp = folder and _stamped(folder / "favourites.json")
+    stamp = folder and stamped(folder / "favourites.json")
     marked = _json(stamp) if stamp else None
     return marked if isinstance(marked, list) else []
 
 
 def segmentation(folder: Path | None) -> dict:
     """What `segment` has written of its work into a folder."""
-    stamp = folder and _stamped(folder / "segmentation.json")
+    stamp = folder and stamped(folder / "segmentation.json")
     record = _json(stamp) if stamp else None
     return record if _tells(record, "images") and isinstance(record["images"], list) else {}
 

@@ -304,25 +304,45 @@ def _freshen(template):
     try:
         if item.mode == "EDIT":
             item.update_from_editmode()
-        plain = properties.from_properties(Template, template)
-        plain.mesh = str(state.absolute(template.mesh, f"template {template.name}"))
+        path, form = state.absolute(template.mesh, f"template {template.name}"), shape_of(item, template.name)
         try:
-            same = _alike(read_mesh(plain), shape_of(item, template.name))
-        except NanosynthError:
-            shape_of(item, template.name)  # it may be the object that is wrong, not the file
+            same = _alike(_form_in(path, template), form)
+        except NanosynthError:  # it is missing, or no mesh
             same = False
         if not same or template.object != item.name:
             _write(item, template.mesh)
             template.object = item.name
+            Freshening.forms[path] = state.stamped(path), form
     finally:
         Freshening.now = False
 
 
+def _form_in(path, template) -> Shape:
+    """What a template's file holds. It is read once, for whatever comes into a scene of many objects takes Blender half a second."""
+    stamp = state.stamped(path)
+    known, form = Freshening.forms.get(path, (None, None))
+    if stamp is None or stamp != known:
+        plain = properties.from_properties(Template, template)
+        plain.mesh = str(path)
+        form = read_mesh(plain)
+        Freshening.forms[path] = stamp, form
+    return form
+
+
 class Freshening:
-    """While `now` is true, what changes in the file is `freshen`'s own doing. `due`: the marks of objects that were changed."""
+    """While `now` is true, what changes in the file is `freshen`'s own doing.
+
+    Attributes
+    ----------
+    due : set
+        The marks of objects that were changed.
+    forms : dict
+        Path of a template's file -> (what the file was known by then, the shape in it).
+    """
 
     now = False
     due: set[str] = set()
+    forms: dict[Path, tuple] = {}
 
 
 def _alike(one: Shape, other: Shape) -> bool:

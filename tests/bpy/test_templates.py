@@ -104,7 +104,9 @@ def test_a_template_that_rests_is_looked_at_once(ops, file, monkeypatch):
             assert not waiting() and time.monotonic() - began < 2
         assert looked == ["cube"] and not waiting()
         assert (path.stat().st_mtime_ns != stamp) == changes
-        looked.clear()
+    path.write_bytes(b"")  # by another program
+    templates.freshen(home())
+    assert looked == ["cube", "cube", "Sphere"] and path.stat().st_size
 
 
 def content():
