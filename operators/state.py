@@ -55,6 +55,10 @@ def _image_changed(self, context):
 
 
 def _folder_changed(self, context):
+    from . import results
+
+    if results.Quiet.now:  # the same folder, named otherwise
+        return
     self.exported = self.reported = ""  # of other results
 
 
@@ -310,14 +314,24 @@ def absolute(path: str, what: str = "path") -> Path:
     return Path(os.path.normpath(bpy.path.abspath(path)))
 
 
-def relative(path) -> str:
-    """A path as it is kept in the .blend: relative to it where that is possible."""
-    if not bpy.data.filepath:
+def relative(path, folder=None) -> str:
+    """A path as it is kept in the .blend: relative to it, or to the folder that it will lie in, where that is possible."""
+    if not (folder or bpy.data.filepath):
         return str(path)
     try:
-        return bpy.path.relpath(str(path)).replace("\\", "/")
+        return bpy.path.relpath(str(path), start=folder and str(folder)).replace("\\", "/")
     except ValueError:  # another drive
         return str(path)
+
+
+def paths(group):
+    """The paths that a property group and what it lists keep, as pairs of their owner and its property."""
+    for kept in group.bl_rna.properties:
+        if kept.type == "STRING" and kept.subtype in {"FILE_PATH", "DIR_PATH"}:
+            yield group, kept
+        elif kept.type == "COLLECTION":
+            for item in getattr(group, kept.identifier):
+                yield from paths(item)
 
 
 def place(scene, name: str) -> Path | None:
@@ -368,7 +382,8 @@ def preset_of(scene) -> str:
 # What is on disk, read again only when it has changed
 
 
-def _stamped(path: Path):
+def stamped(path: Path) -> tuple[str, int, int] | None:
+    """What is another once a file has changed; None where there is none."""
     try:
         stat = path.stat()
     except OSError:
@@ -410,13 +425,13 @@ def _tells(value, *names) -> bool:
 
 def made_pairs(folder: Path | None) -> int:
     """Finished pairs of a data set."""
-    stamp = folder and _stamped(folder / "manifest.jsonl")
+    stamp = folder and stamped(folder / "manifest.jsonl")
     return _count_lines(stamp) if stamp else 0
 
 
 def history(folder: Path | None) -> list[dict]:
     """The finished epochs of a run."""
-    stamp = folder and _stamped(folder / "history.jsonl")
+    stamp = folder and stamped(folder / "history.jsonl")
     return [line for line in _lines(stamp) if _tells(line, "epoch", "loss")] if stamp else []
 
 
@@ -431,28 +446,28 @@ def _toml(stamp):
 
 def trained(folder: Path | None) -> bool:
     """Whether a run has all the epochs that were asked for."""
-    stamp = folder and _stamped(folder / "settings.toml")
+    stamp = folder and stamped(folder / "settings.toml")
     lines = history(folder)
     return bool(lines and stamp) and lines[-1]["epoch"] >= _toml(stamp).get("epochs", 0)
 
 
 def selected(folder: Path | None) -> int | None:
     """The selected epoch of a run."""
-    stamp = folder and _stamped(folder / "selected.json")
+    stamp = folder and stamped(folder / "selected.json")
     chosen = _json(stamp) if stamp else None
     return chosen["epoch"] if _tells(chosen, "epoch") else None
 
 
 def favourites(folder: Path | None) -> list[int]:
     """The epochs of a run that were marked as favourites."""
-    stamp = folder and _stamped(folder / "favourites.json")
+    stamp = folder and stamped(folder / "favourites.json")
     marked = _json(stamp) if stamp else None
     return marked if isinstance(marked, list) else []
 
 
 def segmentation(folder: Path | None) -> dict:
     """What `segment` has written of its work into a folder."""
-    stamp = folder and _stamped(folder / "segmentation.json")
+    stamp = folder and stamped(folder / "segmentation.json")
     record = _json(stamp) if stamp else None
     return record if _tells(record, "images") and isinstance(record["images"], list) else {}
 

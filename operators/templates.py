@@ -9,6 +9,7 @@ object that names this file, so that both may be renamed or moved.
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from ..synth import forms
 from ..synth.recipe import NM_PER_UNIT, Template
 from ..synth.shapes import Shape, icosphere
 from ..synth.templates import build_mesh, read_mesh, shape_of
-from . import state
-from .base import RELATIVE, Action, Needy, browse
+from . import results, state
+from .base import RELATIVE, TICK_S, Action, Needy, browse
 
 BUILT_IN = tuple(choice for name, _, spec in specs(Template) if name == "shape" for choice in spec.choices if choice != "mesh")
 MARK = "nanosynth_template"
@@ -292,21 +293,56 @@ def freshen(scene):
         If a mesh encloses no volume any more.
     """
     for template in scene.nanosynth_recipe.templates:
-        item = object_of(template) if template.shape == "mesh" else None
-        if item is None:
-            continue
+        _freshen(template)
+
+
+def _freshen(template):
+    item = object_of(template) if template.shape == "mesh" else None
+    if item is None:
+        return
+    Freshening.now = True
+    try:
         if item.mode == "EDIT":
             item.update_from_editmode()
-        plain = properties.from_properties(Template, template)
-        plain.mesh = str(state.absolute(template.mesh, f"template {template.name}"))
+        path, form = state.absolute(template.mesh, f"template {template.name}"), shape_of(item, template.name)
         try:
-            same = _alike(read_mesh(plain), shape_of(item, template.name))
-        except NanosynthError:
-            shape_of(item, template.name)  # it may be the object that is wrong, not the file
+            same = _alike(_form_in(path, template), form)
+        except NanosynthError:  # it is missing, or no mesh
             same = False
         if not same or template.object != item.name:
             _write(item, template.mesh)
             template.object = item.name
+            Freshening.forms[path] = state.stamped(path), form
+    finally:
+        Freshening.now = False
+
+
+def _form_in(path, template) -> Shape:
+    """What a template's file holds. It is read once, for whatever comes into a scene of many objects takes Blender half a second."""
+    stamp = state.stamped(path)
+    known, form = Freshening.forms.get(path, (None, None))
+    if stamp is None or stamp != known:
+        plain = properties.from_properties(Template, template)
+        plain.mesh = str(path)
+        form = read_mesh(plain)
+        Freshening.forms[path] = stamp, form
+    return form
+
+
+class Freshening:
+    """While `now` is true, what changes in the file is `freshen`'s own doing.
+
+    Attributes
+    ----------
+    due : set
+        The marks of objects that were changed.
+    forms : dict
+        Path of a template's file -> (what the file was known by then, the shape in it).
+    """
+
+    now = False
+    due: set[str] = set()
+    forms: dict[Path, tuple] = {}
 
 
 def _alike(one: Shape, other: Shape) -> bool:
@@ -344,50 +380,87 @@ def volume_diameter_nm(item: bpy.types.Object) -> float:
 @bpy.app.handlers.persistent
 def _updated(scene, depsgraph):
     """The form of a marked object may have changed: its file is written when the changes rest."""
-    if bpy.app.background or not any(t.shape == "mesh" for t in (scene.nanosynth_home or scene).nanosynth_recipe.templates):
+    home = scene.nanosynth_home or scene
+    if Freshening.now or bpy.app.background or not any(t.shape == "mesh" for t in home.nanosynth_recipe.templates):
         return
-    if any(isinstance(update.id, bpy.types.Object) and update.id.get(MARK) for update in depsgraph.updates):
+    # Where anything comes into the file or goes, every object is among the updates, most of them unchanged.
+    changed = [update.id for update in depsgraph.updates if update.is_updated_geometry or update.is_updated_transform]
+    marks = {item[MARK] for item in changed if isinstance(item, bpy.types.Object) and item.get(MARK)}
+    if marks:
+        Freshening.due |= marks
         if bpy.app.timers.is_registered(_rest):
             bpy.app.timers.unregister(_rest)
         bpy.app.timers.register(_rest, first_interval=SETTLED_S)
 
 
 def _rest():
+    """One mesh at a time, so that the window does not wait for all."""
     from .preview import scene_in_view
 
     if bpy.context.mode.startswith("EDIT"):
         return SETTLED_S
+    template = next((t for t in scene_in_view().nanosynth_recipe.templates if t.mesh in Freshening.due), None)
+    if template is None:
+        Freshening.due.clear()
+        return None
+    Freshening.due.discard(template.mesh)
     try:
-        freshen(scene_in_view())
+        _freshen(template)
     except NanosynthError:  # said again, and aloud, when the recipe is used
         pass
-    return None
+    return TICK_S
 
 
 @bpy.app.handlers.persistent
-def _saving(*_):
-    Saved.before = bpy.data.filepath
+def _saving(file="", *_):
+    """Before it is saved, in a folder for the first time: what the file keeps has to be right from there."""
     _freshen_all()
+    before, folder = _folder(bpy.data.filepath), _folder(file)
+    Saved.before, Saved.paths = before, []
+    if folder is None or folder == before:
+        return
+    marks = {item.get(MARK) for item in bpy.data.objects}  # the files of those are written where the .blend is
+    kept = []
+    for scene in bpy.data.scenes:
+        kept += [(owner, path.identifier, bool(path.default)) for owner, path in state.paths(scene.nanosynth)]
+        kept += [(template, "mesh", False) for template in scene.nanosynth_recipe.templates if template.mesh not in marks]
+    Saved.paths = [(owner, name, getattr(owner, name)) for owner, name, _ in kept]
+    _put_paths([(owner, name, _from(folder, getattr(owner, name), before, follows)) for owner, name, follows in kept])
+
+
+def _from(folder, path, before, follows) -> str:
+    """A path that is kept relative to the folder `before`, as it is to be kept in another one.
+
+    What was chosen stays the same file, unless it lies in the new folder as well. What the project makes for itself
+    (`follows`) is made anew in each folder, unless it was put somewhere else.
+    """
+    if before is None:
+        return state.relative(path, folder) if Path(path).is_absolute() and not path.startswith("//") else path
+    if not path.startswith("//") or follows and not path.startswith("//.."):
+        return path
+    new, old = (Path(os.path.normpath(bpy.path.abspath(path, start=str(start)))) for start in (folder, before))
+    return state.relative(old, folder) if old.exists() and not new.exists() else path
+
+
+def _put_paths(paths):
+    with results.quiet():  # the same files, named otherwise
+        for owner, name, path in paths:
+            if getattr(owner, name) != path:
+                setattr(owner, name, path)
+
+
+def _folder(file: str) -> Path | None:
+    return Path(file).parent if file else None
 
 
 @bpy.app.handlers.persistent
 def _saved(*_):
-    """Saved in another folder: the meshes are written there too, and other files are found where they are."""
-    before, folder = Saved.before, Path(bpy.data.filepath).parent
-    if not before or not bpy.data.filepath or Path(before).parent == folder:
-        return
-    for scene in bpy.data.scenes:
-        window, marks = scene.nanosynth, {item.get(MARK) for item in bpy.data.objects}
-        owners = [(reference, "path") for reference in window.references]
-        owners += [(template, "mesh") for template in scene.nanosynth_recipe.templates if template.mesh not in marks]
-        owners += [(window, name) for name in ("recipe_file", "training_file", "model")]
-        for owner, name in owners:
-            kept = getattr(owner, name)
-            if kept.startswith("//") and not Path(bpy.path.abspath(kept)).exists():
-                there = Path(bpy.path.abspath(kept, start=str(Path(before).parent)))
-                if there.exists():
-                    setattr(owner, name, state.relative(there.resolve()))
-    _freshen_all()
+    """The meshes are written beside the file; after a copy was saved, or nothing, the paths are again as they were."""
+    if _folder(bpy.data.filepath) == Saved.before:
+        _put_paths(Saved.paths)
+    else:
+        _freshen_all()
+    Saved.paths = []
 
 
 def _freshen_all():
@@ -399,9 +472,10 @@ def _freshen_all():
 
 
 class Saved:
-    """Where the file lay before it was saved."""
+    """While the file is saved: the folder it lay in before, and (owner, name, path) of the paths as they were kept there."""
 
-    before = ""
+    before: Path | None = None
+    paths: list[tuple] = []
 
 
 def stop():
@@ -409,5 +483,5 @@ def stop():
         bpy.app.timers.unregister(_rest)
 
 
-HANDLERS = (("depsgraph_update_post", _updated), ("save_pre", _saving), ("save_post", _saved))
+HANDLERS = (("depsgraph_update_post", _updated), ("save_pre", _saving), ("save_post", _saved), ("save_post_fail", _saved))
 OPERATORS = (AddTemplate, EditTemplate, MarkTemplate, RemoveTemplate, LoadSizes)

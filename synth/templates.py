@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
@@ -31,21 +32,32 @@ def read_mesh(template: Template) -> shapes.Shape:
     suffix = path.suffix.lower()
     if suffix != ".blend" and suffix not in _IMPORTERS:
         raise NanosynthError(f"{path}: {suffix or 'no suffix'} is not a mesh format Nanosynth reads.", "Use .blend, .obj, .ply or .stl.")
-    try:
-        with_names = _append_from_blend(path, template) if suffix == ".blend" else _import(path, suffix)
-    except (OSError, RuntimeError) as error:  # the one from libraries.load, the other from an operator
-        reason = " ".join(str(error).split())
-        raise NanosynthError(f"{path}: not a mesh that Blender can read ({reason}).", "Export it again, or name another file.") from error
-    try:
-        if not with_names:
+    with _nothing_left():
+        try:
+            items = _append_from_blend(path, template) if suffix == ".blend" else _import(path, suffix)
+        except (OSError, RuntimeError) as error:  # the one from libraries.load, the other from an operator
+            reason = " ".join(str(error).split())
+            raise NanosynthError(
+                f"{path}: not a mesh that Blender can read ({reason}).", "Export it again, or name another file."
+            ) from error
+        if not items:
             raise NanosynthError(f"{path}: holds no mesh.", "Export an object with faces.")
-        return shape_of(with_names[0], template.name)
+        return shape_of(items[0], template.name)
+
+
+@contextmanager
+def _nothing_left():
+    """Take out of the open file again all that comes into it meanwhile: a mesh brings its materials, parents, modifiers' objects along."""
+    before = _content()
+    try:
+        yield
     finally:
-        for item in with_names:
-            mesh = item.data
-            bpy.data.objects.remove(item)
-            if mesh.users == 0:
-                bpy.data.meshes.remove(mesh)
+        bpy.data.batch_remove(_content() - before)
+
+
+def _content() -> set[bpy.types.ID]:
+    kinds = [kind.identifier for kind in bpy.data.bl_rna.properties if kind.type == "COLLECTION"]
+    return {item for kind in kinds for item in getattr(bpy.data, kind)}
 
 
 def shape_of(item: bpy.types.Object, name: str) -> shapes.Shape:
@@ -70,14 +82,10 @@ def _append_from_blend(path, template):
         if missing:
             raise NanosynthError(f"{path}: has no object {missing[0]!r}.", f"Its objects are: {', '.join(source.objects)}.")
         target.objects = names
-    objects = [o for o in target.objects if o is not None]
-    others = [o for o in objects if o.type != "MESH"]
-    for item in others:
-        bpy.data.objects.remove(item)
-    meshes = [o for o in objects if o not in others]
+    meshes = [o for o in target.objects if o is not None and o.type == "MESH"]
     if len(meshes) > 1:
         listed = ", ".join(o.name for o in meshes)
-        raise NanosynthError(f"{path}: holds several meshes ({listed}).", f"Name one in templates {template.name!r} as object = \"...\".")
+        raise NanosynthError(f"{path}: holds several meshes ({listed}).", f'Name one in templates {template.name!r} as object = "...".')
     for item in meshes:  # so that its modifiers are evaluated
         bpy.context.scene.collection.objects.link(item)
     bpy.context.view_layer.update()
@@ -87,11 +95,7 @@ def _append_from_blend(path, template):
 def _import(path, suffix):
     before = set(bpy.data.objects)
     getattr(bpy.ops.wm, _IMPORTERS[suffix])(filepath=str(path))
-    new = [o for o in bpy.data.objects if o not in before]
-    for item in [o for o in new if o.type != "MESH"]:
-        bpy.data.objects.remove(item)
-        new.remove(item)
-    return new[:1]
+    return [o for o in bpy.data.objects if o not in before and o.type == "MESH"]
 
 
 def build_mesh(name: str, shape: shapes.Shape) -> bpy.types.Mesh:

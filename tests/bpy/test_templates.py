@@ -1,18 +1,21 @@
 """Templates as objects of the file, the recipe's reset, scale bars, lines and profiles."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
 import pytest
 
+from nanosynth.errors import NanosynthError
 from nanosynth.fields import to_dict
 from nanosynth.files import write_text
 from nanosynth.learn.images import write_grey
 from nanosynth.learn.profiles import profile_picture, sample_line
 from nanosynth.operators import pictures, preview, profiles, state, templates
-from nanosynth.synth.recipe import read_recipe
-from nanosynth.synth.templates import load_shapes
+from nanosynth.synth.recipe import Template, read_recipe
+from nanosynth.synth.templates import load_shapes, read_mesh
 
 pytestmark = pytest.mark.usefixtures("file")
 
@@ -68,6 +71,83 @@ def test_two_objects_of_like_names_keep_files_of_their_own(ops, file):
     assert [t.mesh for t in home().nanosynth_recipe.templates] == ["//nanosynth/templates/a_b.blend", "//nanosynth/templates/a_b 2.blend"]
 
 
+def test_a_template_that_rests_is_looked_at_once(ops, file, monkeypatch):
+    ops.add_template(shape="cube", as_object=True)
+    item, path = bpy.context.active_object, file / "nanosynth" / "templates" / "cube.blend"
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=80, ring_count=60)
+    ops.mark_template()
+    other = bpy.data.scenes.new("other")  # as in a second window
+    other.collection.objects.link(item)
+    other.nanosynth_home = home()
+    looked = []
+    monkeypatch.setattr(templates, "read_mesh", lambda template: looked.append(template.name) or read_mesh(template))
+    app = SimpleNamespace(background=False, timers=bpy.app.timers)
+    monkeypatch.setattr(templates, "bpy", SimpleNamespace(**{**vars(bpy), "app": app}))  # as in a window
+
+    def waiting():
+        bpy.context.view_layer.update()
+        other.view_layers[0].update()
+        return bpy.app.timers.is_registered(templates._rest)
+
+    waiting()
+    templates.stop()
+    for changes in (False, True):
+        stamp = path.stat().st_mtime_ns
+        item.location.x += 1
+        if changes:
+            item.data.vertices[0].co *= 2
+            item.data.update()
+        assert waiting()
+        bpy.app.timers.unregister(templates._rest)
+        began = time.monotonic()
+        while templates._rest() is not None:
+            assert not waiting() and time.monotonic() - began < 2
+        assert looked == ["cube"] and not waiting()
+        assert (path.stat().st_mtime_ns != stamp) == changes
+    path.write_bytes(b"")  # by another program
+    templates.freshen(home())
+    assert looked == ["cube", "cube", "Sphere"] and path.stat().st_size
+
+
+def content():
+    """How many of each kind of data the file holds, and their names."""
+    kinds = [kind.identifier for kind in bpy.data.bl_rna.properties if kind.type == "COLLECTION"]
+    return {kind: sorted(item.name_full for item in getattr(bpy.data, kind)) for kind in kinds}
+
+
+def test_reading_a_mesh_leaves_nothing_behind(file):
+    bpy.ops.mesh.primitive_cube_add()
+    grain = bpy.context.active_object
+    gold = bpy.data.materials.new("gold")
+    gold.use_nodes = True
+    gold.node_tree.nodes.new("ShaderNodeTexImage").image = bpy.data.images.new("scratches", 4, 4)
+    gold.node_tree.nodes.new("ShaderNodeGroup").node_tree = bpy.data.node_groups.new("alloy", "ShaderNodeTree")
+    grain.data.materials.append(gold)
+    bpy.ops.mesh.primitive_uv_sphere_add(radius=0.5, location=(1, 1, 1))
+    cut = grain.modifiers.new("cut", "BOOLEAN")
+    cut.object = bpy.context.active_object
+    bumps = grain.modifiers.new("bumps", "DISPLACE")
+    bumps.texture, bumps.strength = bpy.data.textures.new("bumps", "CLOUDS"), 0.01
+    grain.parent = bpy.data.objects.new("holder", None)
+    grain.shape_key_add(name="Basis")
+    grain.keyframe_insert("location")
+    path = file / "grain.blend"
+    bpy.data.libraries.write(str(path), {grain})
+    before, template = content(), Template(name="grain", shape="mesh", mesh=str(path), object=grain.name)
+    first = read_mesh(template)
+    assert content() == before and len(first.vertices) > 8  # the modifiers' objects were there while it was read
+    np.testing.assert_array_equal(read_mesh(template).vertices, first.vertices)
+    assert content() == before
+    template.object = ""
+    with pytest.raises(NanosynthError, match="holds several meshes"):
+        read_mesh(template)
+    assert content() == before
+    bpy.ops.wm.obj_export(filepath=str(file / "grain.obj"))  # two objects, with materials
+    before = content()
+    read_mesh(Template(name="grain", shape="mesh", mesh=str(file / "grain.obj")))
+    assert content() == before
+
+
 def test_a_file_that_was_never_saved_says_so(ops):
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     with pytest.raises(RuntimeError, match="Save the .blend file first"):
@@ -111,6 +191,61 @@ def test_everything_is_there_elsewhere(ops, file):
     assert (other / "nanosynth" / "templates" / "platelet.blend").is_file()
     check(moved)
     moved.rename(file)
+
+
+def paths_kept():
+    """What the window keeps of paths."""
+    window = home().nanosynth
+    return {kept.identifier: getattr(owner, kept.identifier) for owner, kept in state.paths(window)}
+
+
+def test_what_was_chosen_before_the_first_save_moves_with_the_project(ops, file):
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    folder = file / "project"
+    for name in ("labels", "nanosynth/mine"):
+        (folder / name).mkdir(parents=True)
+    write_grey(folder / "a.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    ops.load_references(filepath=str(folder / "a.png"))
+    window = home().nanosynth
+    window.annotations, window.result, window.model = str(folder / "labels"), str(folder / "nanosynth" / "mine"), "sio2"
+    window.exported = "3 files"
+    absolute = paths_kept()
+    bpy.ops.wm.save_as_mainfile(filepath=str(file / "copy.blend"), copy=True)
+    assert paths_kept() == absolute  # the open file lies nowhere yet
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "project.blend"))
+    assert window.exported == "3 files"  # the results are the same
+    moved = file / "moved"
+    folder.rename(moved)
+    bpy.ops.wm.open_mainfile(filepath=str(moved / "project.blend"))
+    relative = {"path": "//a.png", "annotations": "//labels", "result": "//nanosynth/mine", "dataset": "//nanosynth/dataset"}
+    assert {**absolute, **relative} == paths_kept()
+    assert Path(bpy.path.abspath(home().nanosynth.references[0].image.filepath)) == moved / "a.png"
+
+
+def test_saved_elsewhere_what_was_chosen_stays_the_same_file(ops, file):
+    write_grey(file / "a.png", np.tile(np.arange(80, dtype=np.uint8), (60, 1)))
+    write_text(file / "training.toml", "")
+    other, disk = file / "other" / "project", file.parent / f"{file.name} disk"
+    for folder in (file / "labels", file / "nanosynth" / "run", other, disk):
+        folder.mkdir(parents=True)
+    ops.load_references(filepath=str(file / "a.png"))
+    window = home().nanosynth
+    window.annotations, window.training_file, window.model = "//labels", "//training.toml", "sio2"
+    window.dataset = f"//../{disk.name}"
+    before = paths_kept()
+    bpy.ops.wm.save_as_mainfile(filepath=str(other / "copy.blend"), copy=True)
+    assert paths_kept() == before
+    with pytest.raises(RuntimeError):
+        bpy.ops.wm.save_as_mainfile(filepath=str(other / "none" / "project.blend"))
+    assert paths_kept() == before
+    bpy.ops.wm.save_as_mainfile(filepath=str(other / "project.blend"))
+    after = paths_kept()
+    there = {"path": "//../../a.png", "annotations": "//../../labels", "training_file": "//../../training.toml"}
+    there["dataset"] = f"//../../../{disk.name}"
+    assert after == {**before, **there}  # the run is another one; the data set that lies elsewhere is the same
+    for name in ("copy", "project"):
+        bpy.ops.wm.open_mainfile(filepath=str(other / f"{name}.blend"))
+        assert paths_kept() == after  # it is so in the file, not only in what was open
 
 
 def check(folder):
