@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import time
 import tomllib
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ..fields import default_of, specs
 from ..learn.images import Micrograph
 from ..learn.segmentation import SegmentationOptions
 from ..learn.settings import PRESETS as TRAINING_PRESETS
-from ..synth.recipe import PRESETS, Recipe, read_recipe
+from ..synth.recipe import PRESETS, Recipe, fingerprint, read_recipe
 from .base import RELATIVE
 
 TUNED = ("threshold", "outline", "min_confidence", "min_area", "dynamic_share", "dynamic", "join")
@@ -28,6 +29,8 @@ TUNED = ("threshold", "outline", "min_confidence", "min_area", "dynamic_share", 
 CORES = os.cpu_count() or 1
 WORKERS = min(CORES, max(2, min(CORES // 2, 8)))
 """Blender processes that render side by side unless the user says otherwise: each computes on several cores at times."""
+DRAWING_S = 0.02
+"""How long the panels take to be drawn."""
 PRESET_NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
 FOLDERS = {"dataset": "//nanosynth/dataset", "run": "//nanosynth/run", "result": "//nanosynth/result"}
 
@@ -427,6 +430,29 @@ def made_pairs(folder: Path | None) -> int:
     """Finished pairs of a data set."""
     stamp = folder and stamped(folder / "manifest.jsonl")
     return _count_lines(stamp) if stamp else 0
+
+
+class Drawn:
+    """The fingerprint of a scene's recipe, for the panels that are drawn one after another: (scene's name, until when it holds, it)."""
+
+    recipe: tuple[str, float, str] = ("", 0.0, "")
+
+
+def as_made(scene) -> bool:
+    """Whether the data set was made of the recipe as the panels have it."""
+    folder = place(scene, "dataset")
+    stamp = folder and stamped(folder / "dataset.json")
+    if not stamp:
+        return False
+    name, until, known = Drawn.recipe
+    if name != scene.name or time.monotonic() > until:
+        try:
+            known = fingerprint(recipe_of(scene))
+        except NanosynthError:  # its panel says so
+            known = ""
+        Drawn.recipe = scene.name, time.monotonic() + DRAWING_S, known
+    info = _json(stamp)
+    return isinstance(info, dict) and info.get("recipe") == known
 
 
 def history(folder: Path | None) -> list[dict]:

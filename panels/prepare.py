@@ -201,7 +201,7 @@ def described(scene) -> str:
     """The mark of a step that describes the synthetic micrographs; none without a recipe."""
     if not scene.nanosynth_recipe.templates:
         return ""
-    return DONE if state.made_pairs(state.place(scene, "dataset")) else READY
+    return DONE if state.made_pairs(state.place(scene, "dataset")) and state.as_made(scene) else READY
 
 
 class Section(Step):

@@ -25,7 +25,7 @@ class Generate(Step):
         if jobs.running("generate"):
             return BUSY
         ready = scene.nanosynth_recipe.templates and state.place(scene, "dataset")
-        return DONE if made >= scene.nanosynth_recipe.count else READY if ready else WAITING
+        return DONE if made >= scene.nanosynth_recipe.count and state.as_made(scene) else READY if ready else WAITING
 
     def body(self, context, layout, scene):
         window, recipe = scene.nanosynth, scene.nanosynth_recipe
@@ -44,6 +44,8 @@ class Generate(Step):
             row = layout.row(align=True)
             row.label(text=f"{made} of {recipe.count} pairs are finished", icon="CHECKMARK" if made >= recipe.count else "INFO")
             row.operator("nanosynth.show_pair", text="", icon="HIDE_OFF")
+            if not state.as_made(scene):
+                note(layout, "Made of another recipe than the panels have now. To generate, name another folder.", "INFO")
         job = jobs.RUNNING.get("generate")
         if job is not None and job.recent and job.out == state.place(scene, "dataset"):
             row = layout.row(align=True)

@@ -26,7 +26,7 @@ from nanosynth.learn.settings import read_settings
 from nanosynth.learn.tuning import open_stored
 from nanosynth.operators import base, jobs, lines, painter, pictures, preview, results, state
 from nanosynth.synth.previewer import small
-from nanosynth.synth.recipe import read_recipe
+from nanosynth.synth.recipe import fingerprint, read_recipe
 from nanosynth.synth.render import make_pair
 from nanosynth.synth.sampling import sample_scene
 from nanosynth.synth.templates import load_shapes
@@ -526,9 +526,13 @@ def test_the_marks_tell_what_is_done_and_what_can_be(ops, file, environment, mon
     assert marks()["references"] == DONE
     dataset, run, result = (file / "nanosynth" / name for name in ("dataset", "run", "result"))
     append_line_in(dataset / "manifest.jsonl", {"index": 0})
+    write_json(dataset / "dataset.json", {"recipe": fingerprint(state.recipe_of(home()))})
     assert [marks()[name] for name in ("templates", "look", "scene", "generate", "train")] == [DONE, DONE, DONE, READY, READY]
     home().nanosynth_recipe.count = 1
     assert marks()["generate"] == DONE
+    home().nanosynth_recipe.shader.edge = (0.1, 0.2)
+    time.sleep(2 * state.DRAWING_S)
+    assert [marks()[name] for name in ("templates", "look", "scene", "generate")] == [READY] * 4  # it was made of another recipe
     monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(file / "nowhere"))
     assert (marks()["train"], marks()["segment"]) == (WAITING, WAITING)
     monkeypatch.setenv("NANOSYNTH_LEARN_PYTHON", str(file / "learn.sh"))
