@@ -151,7 +151,7 @@ class Painter:
         for side in sides:
             coarse = side is not None and not whole
             labels = self.labels(folder, name, values, side if coarse else None)
-            thinned = reduced(shape, side) if side and whole else None
+            thinned = reduced(shape, side) if side and whole and side < max(shape) else None
             share = labels.shape[0] / shape[0]
             table = sizes_of(labels, nm, share)
             label = 0 if pick is None else label_at(labels, pick[0] * share, pick[1] * share)
@@ -289,7 +289,7 @@ class Painter:
             below = np.full((round(parts[0].shape[0] * width / parts[0].shape[1]), room[0], 3), BACK, np.uint8)
             for number, part in enumerate(parts):
                 below[:, number * (width + gap) :][:, :width] = Image.fromarray(part).resize((width, len(below)), Image.Resampling.BOX)
-            words = caption(f"Epoch {int(newest.name[:4])}: micrograph, probability, particles", room[0], letter_px(room) * 3 // 2)
+            words = caption(f"Epoch {int(newest.stem.partition('_')[0])}: micrograph, probability, particles", room[0], letter_px(room) * 3 // 2)
             height = max(room[1] - len(words) - len(below), room[1] // 3)
             picture = np.concatenate([loss_curve(lines, (room[0], height)), words, below])
         else:
@@ -396,7 +396,7 @@ def _outlines(labels):
 def _picture(run, epoch, image) -> Path | None:
     """An epoch's picture of the validation image of this name, or of the first one."""
     found = sorted((Path(run) / "validation").glob(f"{epoch:04d}_*.png"))
-    return next((path for path in found if path.stem[5:] == image), found[0] if found else None)
+    return next((path for path in found if path.stem.partition("_")[2] == image), found[0] if found else None)
 
 
 def _parts(path):

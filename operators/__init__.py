@@ -44,7 +44,7 @@ OPERATORS = tuple(
     )
     for cls in module.OPERATORS
 )
-HANDLERS = tuple(pair for module in (light, preview, templates, jobs, painter, results) for pair in module.HANDLERS)
+HANDLERS = tuple(pair for module in (light, preview, templates, match, jobs, painter, results) for pair in module.HANDLERS)
 """(name of the list in `bpy.app.handlers`, function) pairs."""
 POINTERS = (*light.POINTERS, *lines.POINTERS, *match.POINTERS)
 """(name, property group) pairs of what a scene has besides `state`."""

@@ -34,13 +34,18 @@ class Action(bpy.types.Operator):
             return {"CANCELLED"}
 
 
+PACKAGE = Path(__file__).parents[1]
+
+
 def told(error: Exception) -> str:
     """What is said of an error, in a line; of one that nobody has foreseen, its kind and place for whoever mends it."""
     if isinstance(error, NanosynthError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:  # the disk, the network
         return f"{error.filename}: {error.strerror}."
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    traceback.print_exception(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((frame for frame in reversed(frames) if PACKAGE in Path(frame.filename).parents), frames[-1])
     what = " ".join(f"{type(error).__name__} {error}".split())
     return f"An unforeseen error: {what} ({Path(place.filename).name}, line {place.lineno}). Please report it."
 

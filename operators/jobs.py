@@ -179,10 +179,13 @@ class Followed(Job):
         alive = self.follow.alive()  # before the messages, so that the last ones are not missed
         messages = self.follow.messages()
         for message in messages:
-            if message["kind"] == "done":
-                self.well = not message.get("cancelled")
-                self.cancelling = not self.well
-            self.hear(message)
+            try:
+                if message["kind"] == "done":
+                    self.well = not message.get("cancelled")
+                    self.cancelling = not self.well
+                self.hear(message)
+            except (KeyError, TypeError) as error:  # it lacks something; the others count all the same
+                self.error = told(error)
         if not alive and self.state == "running":
             self.well |= not self.follow.folder.exists()  # another Blender has told its outcome
             self.ended(self.well, self.follow.failure)

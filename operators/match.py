@@ -73,15 +73,31 @@ class MatchReferences(Needy):
             write_recipe(desk / "recipe.toml", recipe)
             return jobs.blender_command("match", *images, "--recipe", desk / "recipe.toml", "--out", out, *scale)
 
-        return jobs.perform(self, "match", command, out, then=lambda: take(scene.name, out))
+        name, files = scene.name, Opened.files
+        return jobs.perform(self, "match", command, out, then=lambda: take(name, out, recipe, files))
 
 
-def take(name: str, path: Path):
-    """Put the matched recipe into the panels, keep the one before, and show the picture."""
+class Opened:
+    """How many files Blender has opened; of what happens in another one than before nothing is put into it."""
+
+    files = 0
+
+
+@bpy.app.handlers.persistent
+def _another_file(*_):
+    Opened.files += 1
+
+
+def take(name: str, path: Path, matched: Recipe, files: int):
+    """Put the recipe that was made of `matched` into the panels, keep the one before, and show the picture."""
     scene = bpy.data.scenes.get(name)
-    if scene is None or not bpy.data.filepath or state.absolute(MATCHED) != path:  # another project was opened meanwhile; the recipe's file stays
+    if scene is None or files != Opened.files:  # the recipe's file stays
         return
-    scene.nanosynth_matching.before = to_toml(state.recipe_of(scene))
+    try:
+        before = state.recipe_of(scene)  # which may have been changed meanwhile
+    except NanosynthError:
+        before = matched
+    scene.nanosynth_matching.before = to_toml(before)
     state.put_recipe(scene, read_recipe(path))
     pictures.show_file(bpy.context, PICTURE, path.with_suffix(".png"))
     if not bpy.app.background:
@@ -136,5 +152,6 @@ class DropLooks(Action):
         state.home(context).nanosynth_recipe.looks.clear()
 
 
+HANDLERS = (("load_post", _another_file),)
 POINTERS = (("nanosynth_matching", Matching),)
 OPERATORS = (Matching, MatchReferences, UndoMatch, ShowMatch, DropLooks)

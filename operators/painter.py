@@ -154,7 +154,8 @@ def _hear(message) -> bool:
         jobs.redraw()
         return True
     if kind == "error" and what is not None:
-        _put_back(what)
+        if what in IMAGES:
+            _put_back(what)
         Studio.errors[what] = f"{message['message']} {message['remedy']}".rstrip()
         del Studio.asked[what]
         jobs.redraw()
@@ -264,7 +265,7 @@ def stop():
 
 @bpy.app.handlers.persistent
 def _leave(*_):
-    """No coarse picture is saved, nor asked for by a state to which undo goes back."""
+    """No coarse picture is saved, nor left by undo, from the state to which it goes back or from that which it leaves."""
     for what in IMAGES:
         _put_back(what)
 
@@ -280,4 +281,9 @@ def _another_file(*_):
                 pictures.show(bpy.context, bpy.data.images[name], place)
 
 
-HANDLERS = (("load_pre", _leave), ("load_post", _another_file), ("save_pre", _leave), ("undo_pre", _leave), ("redo_pre", _leave))
+HANDLERS = (
+    ("load_pre", _leave),
+    ("load_post", _another_file),
+    ("save_pre", _leave),
+    *((f"{kind}_{when}", _leave) for kind in ("undo", "redo") for when in ("pre", "post")),
+)

@@ -18,6 +18,7 @@ import bpy
 from .. import properties
 from ..errors import NanosynthError
 from ..fields import default_of, specs
+from ..files import sha256
 from ..learn.images import Micrograph
 from ..learn.segmentation import SegmentationOptions
 from ..learn.settings import PRESETS as TRAINING_PRESETS
@@ -432,6 +433,16 @@ def made_pairs(folder: Path | None) -> int:
     return _count_lines(stamp) if stamp else 0
 
 
+@functools.lru_cache(maxsize=64)
+def _digest_of(stamp):
+    return sha256(stamp[0])
+
+
+def _digest(path) -> str:
+    """A file's hash, made again only when it has changed."""
+    return _digest_of(stamped(Path(path)))
+
+
 class Drawn:
     """The fingerprint of a scene's recipe, for the panels that are drawn one after another: (scene's name, until when it holds, it)."""
 
@@ -447,7 +458,7 @@ def as_made(scene) -> bool:
     name, until, known = Drawn.recipe
     if name != scene.name or time.monotonic() > until:
         try:
-            known = fingerprint(recipe_of(scene))
+            known = fingerprint(recipe_of(scene), _digest)
         except NanosynthError:  # its panel says so
             known = ""
         Drawn.recipe = scene.name, time.monotonic() + DRAWING_S, known

@@ -226,8 +226,12 @@ def mark(item, template, kept: str):
 
 
 def _write(item, kept):
-    with written_whole(state.absolute(kept, "templates")) as temporary:
-        bpy.data.libraries.write(str(temporary), {item}, fake_user=True, path_remap="ABSOLUTE")
+    path = state.absolute(kept, "templates")
+    try:
+        with written_whole(path) as temporary:
+            bpy.data.libraries.write(str(temporary), {item}, fake_user=True, path_remap="ABSOLUTE")
+    except (OSError, RuntimeError) as error:  # Blender's own tell no more than that
+        raise NanosynthError(f"{path}: cannot be written ({error}).", "Save the project in a folder that can be written.") from error
 
 
 def object_of(template) -> bpy.types.Object | None:
@@ -298,7 +302,7 @@ def freshen(scene):
 
 def _freshen(template):
     item = object_of(template) if template.shape == "mesh" else None
-    if item is None:
+    if item is None or item.name not in bpy.context.scene.objects:  # whose modifiers another scene does not evaluate
         return
     Freshening.now = True
     try:

@@ -44,7 +44,7 @@ class Generate(Step):
             row = layout.row(align=True)
             row.label(text=f"{made} of {recipe.count} pairs are finished", icon="CHECKMARK" if made >= recipe.count else "INFO")
             row.operator("nanosynth.show_pair", text="", icon="HIDE_OFF")
-            if not state.as_made(scene):
+            if not reason and not state.as_made(scene):
                 note(layout, "Made of another recipe than the panels have now. To generate, name another folder.", "INFO")
         job = jobs.RUNNING.get("generate")
         if job is not None and job.recent and job.out == state.place(scene, "dataset"):

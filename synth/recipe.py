@@ -422,16 +422,22 @@ def read_recipe(path) -> Recipe:
     return recipe
 
 
-def fingerprint(recipe: Recipe) -> str:
+def fingerprint(recipe: Recipe, digest=sha256) -> str:
     """A hash of all that decides what a scene looks like: everything but the count.
 
     A template's mesh file enters by its content, not by its path. Defaults do not
     enter, so that a data set made before a field was added can still be read and
     gone on with: a new field's default must change no scene.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    digest : callable
+        The hash of the file at a path.
     """
     plain = chosen(recipe)
     plain.pop("count", None)
     for template in plain["templates"]:
         if "mesh" in template:
-            template["mesh"] = sha256(template["mesh"])
+            template["mesh"] = digest(template["mesh"])
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

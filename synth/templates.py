@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
@@ -32,7 +31,8 @@ def read_mesh(template: Template) -> shapes.Shape:
     suffix = path.suffix.lower()
     if suffix != ".blend" and suffix not in _IMPORTERS:
         raise NanosynthError(f"{path}: {suffix or 'no suffix'} is not a mesh format Nanosynth reads.", "Use .blend, .obj, .ply or .stl.")
-    with _nothing_left():
+    before, brought = _content(), set()
+    try:
         try:
             items = _append_from_blend(path, template) if suffix == ".blend" else _import(path, suffix)
         except (OSError, RuntimeError) as error:  # the one from libraries.load, the other from an operator
@@ -40,19 +40,19 @@ def read_mesh(template: Template) -> shapes.Shape:
             raise NanosynthError(
                 f"{path}: not a mesh that Blender can read ({reason}).", "Export it again, or name another file."
             ) from error
+        finally:
+            brought = _content() - before  # materials, parents, modifiers' objects come along
         if not items:
             raise NanosynthError(f"{path}: holds no mesh.", "Export an object with faces.")
+        if len(items) > 1 and suffix == ".blend":
+            listed = ", ".join(o.name for o in items)
+            raise NanosynthError(f"{path}: holds several meshes ({listed}).", f'Name one in templates {template.name!r} as object = "...".')
+        if suffix == ".blend":  # so that its modifiers are evaluated
+            bpy.context.scene.collection.objects.link(items[0])
+            bpy.context.view_layer.update()
         return shape_of(items[0], template.name)
-
-
-@contextmanager
-def _nothing_left():
-    """Take out of the open file again all that comes into it meanwhile: a mesh brings its materials, parents, modifiers' objects along."""
-    before = _content()
-    try:
-        yield
     finally:
-        bpy.data.batch_remove(_content() - before)
+        bpy.data.batch_remove(brought)
 
 
 def _content() -> set[bpy.types.ID]:
@@ -82,14 +82,7 @@ def _append_from_blend(path, template):
         if missing:
             raise NanosynthError(f"{path}: has no object {missing[0]!r}.", f"Its objects are: {', '.join(source.objects)}.")
         target.objects = names
-    meshes = [o for o in target.objects if o is not None and o.type == "MESH"]
-    if len(meshes) > 1:
-        listed = ", ".join(o.name for o in meshes)
-        raise NanosynthError(f"{path}: holds several meshes ({listed}).", f'Name one in templates {template.name!r} as object = "...".')
-    for item in meshes:  # so that its modifiers are evaluated
-        bpy.context.scene.collection.objects.link(item)
-    bpy.context.view_layer.update()
-    return meshes
+    return [o for o in target.objects if o is not None and o.type == "MESH"]
 
 
 def _import(path, suffix):

@@ -15,7 +15,7 @@ from nanosynth.fields import to_toml
 from nanosynth.files import write_text
 from nanosynth.learn.match import MatchOptions, match, spare
 from nanosynth.operators import state
-from nanosynth.operators.match import take
+from nanosynth.operators.match import Opened, take
 from nanosynth.properties import from_properties
 from nanosynth.reporting import Reporter
 from nanosynth.synth.passes import render_passes
@@ -156,13 +156,19 @@ def test_matching_keeps_what_was_changed_meanwhile_and_leaves_other_projects_alo
     write_text(out, to_toml(dataclasses.replace(read_recipe("tio2"), name="sio2-matched")))
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(out.with_suffix(".png"))
     scene.nanosynth_recipe.seed = 4711  # while it was matched
-    take(scene.name, out)
+    take(scene.name, out, read_recipe("sio2"), Opened.files)
     assert scene.nanosynth_recipe.name == "sio2-matched" and state.preset_of(scene) == "sio2"
     assert ops.undo_match() == {"FINISHED"} and from_properties(Recipe, scene.nanosynth_recipe).seed == 4711
+    begun = Opened.files
     (tmp_path / "other").mkdir()
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "other" / "other.blend"))
-    take(scene.name, out)
-    assert scene.nanosynth_recipe.name == "sio2"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "other" / "other.blend"))  # the same project, elsewhere
+    scene.nanosynth_recipe.templates[0].size.smallest = 1e5  # which no recipe may be
+    take(scene.name, out, read_recipe("sio2"), begun)
+    assert scene.nanosynth_recipe.name == "sio2-matched"
+    assert ops.undo_match() == {"FINISHED"} and from_properties(Recipe, scene.nanosynth_recipe) == read_recipe("sio2")
+    bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+    take(bpy.context.scene.name, out, read_recipe("sio2"), begun)
+    assert bpy.context.scene.nanosynth_recipe.name == "sio2"
 
 
 def test_ctrl_c_during_a_render_ends_what_renders():

@@ -13,7 +13,7 @@ from nanosynth.fields import to_dict
 from nanosynth.files import write_json
 from nanosynth.learn.images import write_grey, write_labels
 from nanosynth.learn.settings import read_settings
-from nanosynth.operators import jobs, painter, preview, results, state
+from nanosynth.operators import jobs, painter, pictures, preview, results, state
 from nanosynth.synth.recipe import read_recipe
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX processes")
@@ -146,6 +146,28 @@ def test_tuning_leaks_nothing_and_undo_takes_it_back(result):
     assert state.home(bpy.context).nanosynth.threshold == pytest.approx(0.2 + 25 / 50)
     assert content() == before
     assert bpy.ops.nanosynth.tune_segmentation() == {"FINISHED"}
+
+
+@pytest.mark.parametrize("what", ["result", "export"])
+def test_what_the_painter_cannot_do_is_told_and_waited_for_no_longer(what):
+    painter.Studio.asked[what] = 7
+    painter._hear({"kind": "error", "number": 7, "message": "It cannot be written.", "remedy": "Choose another folder."})
+    assert painter.Studio.errors.pop(what) == "It cannot be written. Choose another folder."
+    assert not painter.Studio.busy(what)
+
+
+def test_undo_brings_no_coarse_picture_back(result):
+    bpy.context.preferences.edit.use_global_undo = True
+    bpy.ops.nanosynth.show_result()
+    bpy.ops.ed.undo_push(message="shown")
+    data = bytes(bpy.data.images[painter.IMAGES["result"][0]].packed_file.data)
+    pictures.packed(painter._coarse("result"), data)
+    bpy.ops.ed.undo_push(message="a slider let go while the coarse picture was there")
+    painter._leave()
+    state.home(bpy.context).nanosynth.threshold = 0.7
+    bpy.ops.ed.undo_push(message="another")
+    bpy.ops.ed.undo()
+    assert painter._coarse("result") not in bpy.data.images
 
 
 @posix
