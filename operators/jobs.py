@@ -185,7 +185,7 @@ class Followed(Job):
                     self.cancelling = not self.well
                 self.hear(message)
             except (KeyError, TypeError) as error:  # it lacks something; the others count all the same
-                self.error = told(error)
+                self.error = self.text = told(error)
         if not alive and self.state == "running":
             self.well |= not self.follow.folder.exists()  # another Blender has told its outcome
             self.ended(self.well, self.follow.failure)
