@@ -21,12 +21,23 @@ def load_keras():
         with without_native_chatter():
             import keras
     except Exception as error:  # a damaged TensorFlow raises nearly anything
+        if interrupted(error):
+            raise KeyboardInterrupt from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NanosynthError(
             f"The {os.environ['KERAS_BACKEND']} backend of Keras does not load in this Python ({reason}).",
             "Run './nanosynth doctor', which says what is missing and how to install it.",
         ) from error
     return keras
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether an error comes of Ctrl-C or a cancel: Python wraps what is raised while a class is made."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager
